@@ -1,0 +1,61 @@
+"""A field on images."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnode_dyn.fields.feedforward import FeedForwardField, TimeLayer
+
+
+class TimeConv(TimeLayer):
+    """A 3×3 convolution of the image and of one channel that holds the time.
+
+    The time channel is constant over the image, so its convolution is ``t`` times one map that is
+    the same for the whole batch: the same parameters and values as concatenating the channel,
+    without copying the batch.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        whole = nn.Conv2d(inputs + 1, outputs, kernel_size=3, padding=1)
+        assert whole.bias is not None
+        self.weight = nn.Parameter(whole.weight[:, 1:].detach().clone())
+        self.time_weight = nn.Parameter(whole.weight[:, :1].detach().clone())
+        self.bias = nn.Parameter(whole.bias.detach())
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """Apply the layer to ``x`` (batch, inputs, height, width)."""
+        time = t.expand(1, 1, *x.shape[2:]).to(x.dtype)
+        shift = F.conv2d(time, self.time_weight, self.bias, padding=1)
+        return F.conv2d(x, self.weight, padding=1) + shift
+
+    def transpose(self, v: Tensor) -> Tensor:
+        """Return vᵀ W for ``v`` (batch, outputs, height, width)."""
+        return F.conv_transpose2d(v, self.weight, padding=1)
+
+
+class ConvField(FeedForwardField):
+    """A stack of 3×3 convolutions f(t, x) on images, time a channel of every one.
+
+    The field of the paper's image models (Finlay et al. 2020, section 5): hidden layers of 64
+    channels, softplus between.
+
+    Args:
+        channels: Channels of the state, ``x`` being ``(batch, channels, height, width)``.
+        hidden: Channels of the hidden layers.
+        activation: ``softplus``, ``tanh``, ``elu``, ``silu`` or ``sigmoid``.
+
+    Example:
+        >>> field = ConvField(channels=1, hidden=(8, 8))
+        >>> field(torch.tensor(0.5), torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 1, 8, 8])
+    """
+
+    def __init__(
+        self, channels: int, hidden: Sequence[int] = (64, 64, 64), activation: str = "softplus"
+    ) -> None:
+        widths = [channels, *hidden, channels]
+        super().__init__([TimeConv(i, o) for i, o in pairwise(widths)], activation)

@@ -1,0 +1,50 @@
+"""A field on vectors."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnode_dyn.fields.feedforward import FeedForwardField, TimeLayer
+
+
+class TimeLinear(TimeLayer):
+    """A linear layer on (t, x), the weight of time kept apart from that of the state."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        whole = nn.Linear(inputs + 1, outputs)
+        self.weight = nn.Parameter(whole.weight[:, 1:].detach().clone())
+        self.time_weight = nn.Parameter(whole.weight[:, 0].detach().clone())
+        self.bias = nn.Parameter(whole.bias.detach())
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """Apply the layer to ``x`` (batch, inputs)."""
+        return F.linear(x, self.weight, torch.addcmul(self.bias, self.time_weight, t))
+
+    def transpose(self, v: Tensor) -> Tensor:
+        """Return vᵀ W for ``v`` (batch, outputs)."""
+        return v @ self.weight
+
+
+class MLPField(FeedForwardField):
+    """A multilayer perceptron f(t, x) on vectors, time an input of every layer.
+
+    Args:
+        dim: Size of the state, ``x`` being ``(batch, dim)``.
+        hidden: Widths of the hidden layers.
+        activation: ``softplus``, ``tanh``, ``elu``, ``silu`` or ``sigmoid``.
+
+    Example:
+        >>> field = MLPField(2, hidden=(16, 16))
+        >>> field(torch.tensor(0.5), torch.zeros(3, 2)).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(
+        self, dim: int, hidden: Sequence[int] = (64, 64, 64), activation: str = "softplus"
+    ) -> None:
+        widths = [dim, *hidden, dim]
+        super().__init__([TimeLinear(i, o) for i, o in pairwise(widths)], activation)

@@ -1,0 +1,54 @@
+"""The dynamics of a flow: the state, its log-determinant and the penalties, as one field."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.flows.divergence import Divergence
+from rnode_dyn.flows.regularizers import Regularizer
+
+
+class AugmentedField:
+    """d/dt of (log-determinant, penalties…, state), a row a sample.
+
+    Args:
+        field: f(t, x) on states of shape ``(batch, *event)``.
+        event_shape: Shape of one sample.
+        divergence: How to get tr ∂f/∂x.
+        noise: The noise of this solve, or ``None``.
+        regularizers: Whose integrands to add.
+        direction: −1 where time runs backward: penalties count up all the same.
+    """
+
+    def __init__(
+        self,
+        field: Callable[[Tensor, Tensor], Tensor],
+        event_shape: Sequence[int],
+        divergence: Divergence,
+        noise: Tensor | None,
+        regularizers: Sequence[Regularizer],
+        direction: int,
+    ) -> None:
+        self.field, self.event_shape = field, tuple(event_shape)
+        self.divergence, self.noise = divergence, noise
+        self.regularizers, self.direction = tuple(regularizers), direction
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        """Return dy/dt for ``y`` (batch, 1 + penalties + dimension)."""
+        x = y[:, self.channels :].reshape(-1, *self.event_shape)
+        at = self.divergence.linearize(self.field, t, x, self.noise)
+        penalties = [self.direction * r.integrand(at) for r in self.regularizers]
+        extra = torch.stack([at.divergence, *penalties], dim=1)
+        return torch.cat([extra, at.value.flatten(1)], dim=1)
+
+    @property
+    def channels(self) -> int:
+        """How many entries stand before the state."""
+        return 1 + len(self.regularizers)
+
+    def error_mask(self, y: Tensor) -> Tensor:
+        """Which entries take part in step-size control: all but the penalties."""
+        mask = torch.ones(y.shape[1:], dtype=torch.bool, device=y.device)
+        mask[1 : self.channels] = False
+        return mask

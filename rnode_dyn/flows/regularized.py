@@ -1,0 +1,213 @@
+"""The regularized neural ODE: a torchdyn NeuralODE that knows its density."""
+
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchdyn.core import NeuralODE
+from torchdyn.nn import Augmenter
+
+from rnode_dyn.fields.base import FunctionField, as_field
+from rnode_dyn.flows.augmented import AugmentedField
+from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
+from rnode_dyn.flows.regularizers import Regularizer
+from rnode_dyn.flows.result import FlowResult
+from rnode_dyn.numerics.problem import ODEProblem
+from rnode_dyn.numerics.solve import Solver, solve
+from rnode_dyn.numerics.stats import SolveStats
+
+
+class RegularizedFlow(NeuralODE):
+    """A continuous normalizing flow whose trajectories are penalised (Finlay et al. 2020).
+
+    The state of the ODE is the sample, its log-determinant and one entry for every regularizer,
+    all solved for together. In training mode ``solver`` and ``divergence`` do it; in evaluation
+    mode ``eval_solver`` and ``eval_divergence``, where they are given.
+
+    Args:
+        field: f(t, x): a module or a function; the module's parameters are trained.
+        solver: How to solve, and how to differentiate the solve.
+        divergence: How to get tr ∂f/∂x.
+        regularizers: Penalties to integrate along the trajectory.
+        end_time: T: data are at time 0, the latent variable at T.
+        eval_solver: Solver in evaluation mode.
+        eval_divergence: Divergence in evaluation mode.
+
+    Raises:
+        TypeError: if a part is not of its kind.
+        ValueError: if ``end_time`` is not positive, or a regularizer comes twice.
+
+    Example:
+        >>> from rnode_dyn import MLPField, KineticEnergy
+        >>> flow = RegularizedFlow(MLPField(2), regularizers=[KineticEnergy(0.01)])
+        >>> z, log_det, penalties = flow(torch.zeros(3, 2))
+        >>> z.shape, log_det.shape, list(penalties)
+        (torch.Size([3, 2]), torch.Size([3]), ['kinetic_energy'])
+    """
+
+    def __init__(
+        self,
+        field: Callable,
+        solver: Solver | None = None,
+        divergence: Divergence | None = None,
+        regularizers: Sequence[Regularizer] = (),
+        end_time: float = 1.0,
+        eval_solver: Solver | None = None,
+        eval_divergence: Divergence | None = None,
+    ) -> None:
+        solver = Solver() if solver is None else solver
+        divergence = HutchinsonDivergence() if divergence is None else divergence
+        _check_kind("solver", solver, Solver)
+        _check_kind("eval_solver", eval_solver or solver, Solver)
+        _check_kind("divergence", divergence, Divergence)
+        _check_kind("eval_divergence", eval_divergence or divergence, Divergence)
+        _check_regularizers(regularizers)
+        if not 0 < end_time < float("inf"):
+            raise ValueError(f"end_time is {end_time!r}; write a positive number, such as 1.0.")
+        # torchdyn prints where a field has no parameters, and gives it one.
+        with redirect_stdout(StringIO()):
+            super().__init__(as_field(field), solver=solver.algorithm, return_t_eval=False)
+        self._take_over_from_torchdyn()
+        self.solver, self.eval_solver = solver, eval_solver
+        self.divergence, self.eval_divergence = divergence, eval_divergence
+        self.regularizers = tuple(regularizers)
+        self.end_time = float(end_time)
+        self.augmenter = Augmenter(augment_idx=1, augment_dims=1 + len(self.regularizers))
+        self.stats = SolveStats()
+
+    def _take_over_from_torchdyn(self) -> None:
+        """Drop what torchdyn keeps for its own solve: a Solver says all of it here."""
+        # A non-leaf tensor: with it neither deepcopy nor pickle would work.
+        self.vf_params = None
+        for name in ("solver", "solver_adjoint"):
+            del self._modules[name]
+        self.vf._parameters.pop("dummy_parameter", None)
+
+    @property
+    def field(self) -> torch.nn.Module:
+        """The field f(t, x)."""
+        return self.vf.vf
+
+    def forward(self, x: Tensor) -> FlowResult:  # type: ignore[override]
+        """Carry data to the latent variable.
+
+        Args:
+            x: Data, ``(batch, *event)``.
+
+        Returns:
+            The latent variable, log |det ∂z/∂x|, and the penalties.
+        """
+        return self._carry(x, 0.0, self.end_time)
+
+    def inverse(self, z: Tensor) -> FlowResult:
+        """Carry the latent variable back to data; ``log_det`` is that of this direction."""
+        return self._carry(z, self.end_time, 0.0)
+
+    def generate(self, z: Tensor) -> Tensor:
+        """Carry the latent variable back to data, without the density: about twice as fast."""
+        return self.trajectory(z, (self.end_time, 0.0))[-1]
+
+    def trajectory(self, x: Tensor, t_span: Sequence[float] | Tensor) -> Tensor:
+        """Solve for the states alone, from ``x`` at the first of the times.
+
+        Args:
+            x: Start, ``(batch, *event)``.
+            t_span: Times in either direction, two or more.
+
+        Returns:
+            The states at those times, ``(len(t_span), batch, *event)``.
+        """
+        times = [float(t) for t in t_span]
+        problem = ODEProblem(self.field, x, (times[0], times[-1]), self._known_parameters())
+        solution = solve(problem, self.active_solver, save_at=times)
+        self.stats = solution.stats
+        return solution.x
+
+    def odeint(self, x: Tensor, t_span: Tensor, save_at: Any = (), args: Any = None) -> tuple:
+        """Solve for the states alone, the way torchdyn's problems are asked to."""
+        times = t_span if len(save_at) == 0 else save_at
+        return times, self.trajectory(x, times)
+
+    @property
+    def active_solver(self) -> Solver:
+        """The solver of the current mode."""
+        return self.solver if self.training or self.eval_solver is None else self.eval_solver
+
+    @property
+    def active_divergence(self) -> Divergence:
+        """The divergence of the current mode."""
+        if self.training or self.eval_divergence is None:
+            return self.divergence
+        return self.eval_divergence
+
+    def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape of a latent sample, given that of a data sample: the same."""
+        return tuple(shape)
+
+    def weigh(self, penalties: dict[str, Tensor]) -> Tensor | float:
+        """Return Σ weight · penalty, ``(batch,)``; 0 without regularizers."""
+        return sum(r.weight * penalties[r.name] for r in self.regularizers)
+
+    def _known_parameters(self) -> tuple[Tensor, ...] | None:
+        """All parameters, or ``None`` where a function may hide some."""
+        return None if isinstance(self.field, FunctionField) else tuple(self.parameters())
+
+    def _carry(self, x: Tensor, t0: float, t1: float) -> FlowResult:
+        divergence = self.active_divergence
+        dynamics = AugmentedField(
+            self.field,
+            x.shape[1:],
+            divergence,
+            divergence.draw(x),
+            self.regularizers,
+            direction=1 if t1 > t0 else -1,
+        )
+        y = self.augmenter(x.flatten(1))
+        problem = ODEProblem(
+            dynamics,
+            y,
+            (t0, t1),
+            parameters=self._known_parameters(),
+            error_mask=dynamics.error_mask(y),
+        )
+        solution = solve(problem, self.active_solver, save_at=(t1,))
+        self.stats = solution.stats
+        return self._unpack(solution.x[0], x)
+
+    def _unpack(self, y: Tensor, like: Tensor) -> FlowResult:
+        channels = 1 + len(self.regularizers)
+        log_det, *values = y[:, :channels].unbind(1)
+        penalties = {r.name: value for r, value in zip(self.regularizers, values, strict=True)}
+        return FlowResult(y[:, channels:].view_as(like), log_det, penalties)
+
+    def extra_repr(self) -> str:
+        """Name the parts that are not modules."""
+        return (
+            f"solver={self.solver}, divergence={self.divergence}, "
+            f"regularizers={list(self.regularizers)}, end_time={self.end_time}"
+        )
+
+    def __repr__(self) -> str:
+        """Show the flow as modules are shown; torchdyn's own needs what we dropped."""
+        return torch.nn.Module.__repr__(self)
+
+
+def _check_kind(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r}; write a {kind.__name__}, such as {kind.__name__}().")
+
+
+def _check_regularizers(regularizers: Sequence[Regularizer]) -> None:
+    for regularizer in regularizers:
+        if not isinstance(regularizer, Regularizer):
+            raise TypeError(
+                f"regularizers holds {regularizer!r}; write penalties with their weights, such as "
+                "[KineticEnergy(0.01), JacobianFrobenius(0.01)]."
+            )
+    names = [r.name for r in regularizers]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"regularizers holds {twice.pop()} twice; give it once, with one weight.")

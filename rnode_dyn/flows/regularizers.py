@@ -1,0 +1,82 @@
+"""Penalties along the trajectory: integrands that are solved for beside the state.
+
+Each is a mean over the event's dimensions, as in the authors' code, so that their weights carry
+over from one image size to another.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from rnode_dyn.flows.divergence import Linearization
+
+
+@dataclass(frozen=True)
+class Regularizer(ABC):
+    """A penalty ∫ integrand dt along the trajectory.
+
+    Args:
+        weight: λ, the penalty's factor in the loss; the penalty itself is reported unweighted.
+    """
+
+    weight: float
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.weight, int | float) and 0 <= self.weight < float("inf")):
+            raise ValueError(
+                f"{type(self).__name__}: weight is {self.weight!r}; write a number of at least 0."
+            )
+
+    @abstractmethod
+    def integrand(self, at: Linearization) -> Tensor:
+        """Return the integrand at one time and state, ``(batch,)``."""
+
+
+def _mean_square(x: Tensor) -> Tensor:
+    return x.square().flatten(1).mean(1)
+
+
+class KineticEnergy(Regularizer):
+    """½ · mean f²: straight trajectories at constant speed (Finlay et al. 2020, equation 5)."""
+
+    name = "kinetic_energy"
+
+    def integrand(self, at: Linearization) -> Tensor:
+        """Return ½ · mean f²."""
+        return 0.5 * _mean_square(at.value)
+
+
+class JacobianFrobenius(Regularizer):
+    """‖∂f/∂x‖_F² over the dimension: a field that bends little (Finlay et al. 2020, equation 7).
+
+    With Hutchinson's divergence the same product serves both, as mean (εᵀ ∂f/∂x)².
+    """
+
+    name = "jacobian_frobenius"
+
+    def integrand(self, at: Linearization) -> Tensor:
+        """Return ‖∂f/∂x‖_F² / d."""
+        return at.frobenius / at.x[0].numel()
+
+
+class DirectionalDerivative(Regularizer):
+    """½ · mean ((∂f/∂x) f)²: the field changes little along itself."""
+
+    name = "directional_derivative"
+
+    def integrand(self, at: Linearization) -> Tensor:
+        """Return ½ · mean ((∂f/∂x) f)²."""
+        return 0.5 * _mean_square(at.along(dt=0.0))
+
+
+class TotalDerivative(Regularizer):
+    """½ · mean (∂f/∂t + (∂f/∂x) f)²: the acceleration along the trajectory."""
+
+    name = "total_derivative"
+
+    def integrand(self, at: Linearization) -> Tensor:
+        """Return ½ · mean (∂f/∂t + (∂f/∂x) f)²."""
+        return 0.5 * _mean_square(at.along(dt=1.0))

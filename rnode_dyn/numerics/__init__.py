@@ -1,0 +1,1 @@
+"""Solving ODEs and differentiating through the solve; knows nothing of flows."""

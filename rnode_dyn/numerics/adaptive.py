@@ -1,0 +1,148 @@
+"""One solve under error control: try a step, judge it, choose the length of the next."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NoReturn
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.controller import PIController, initial_step
+from rnode_dyn.numerics.error_norm import ErrorNorm, worst_sample
+from rnode_dyn.numerics.errors import (
+    MaxStepsError,
+    NonFiniteStateError,
+    SolverError,
+    StepSizeUnderflowError,
+)
+from rnode_dyn.numerics.stats import SolveStats, evaluations
+from rnode_dyn.numerics.stepper import Algorithm, RightHandSide, Step
+
+if TYPE_CHECKING:
+    from rnode_dyn.numerics.stepping import AdaptiveStep
+
+
+class AdaptiveSolve:
+    """The state of one adaptive solve; ``run`` yields its accepted steps."""
+
+    def __init__(
+        self,
+        settings: "AdaptiveStep",
+        algorithm: Algorithm,
+        rhs: RightHandSide,
+        x: Tensor,
+        t_span: tuple[float, float],
+        stats: SolveStats,
+        norm: ErrorNorm,
+    ) -> None:
+        self.settings, self.algorithm, self.rhs = settings, algorithm, rhs
+        self.t, self.end = t_span
+        self.direction = 1 if self.end > self.t else -1
+        self.x, self.stats, self.norm = x, stats, norm
+        self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
+        self.tried = 0
+
+    def run(self) -> Iterator[Step]:
+        """Yield the accepted steps."""
+        slope = self._first_slope()
+        length = self._first_length(slope)
+        controller = PIController(self.error_order)
+        while self.t != self.end:
+            step, ratio = self._try(length, slope)
+            if ratio <= 1.0:
+                self.stats.accepted += 1
+                yield step
+                self.t, self.x = step.t1, step.x1
+                slope = step.slope_at_end(self.rhs) if self.t != self.end else slope
+                length *= controller.after_acceptance(ratio)
+            else:
+                self.stats.rejected += 1
+                length = abs(step.dt) * controller.after_rejection(ratio)
+                self._check_length(length, step, ratio)
+
+    def _first_slope(self) -> Tensor:
+        if not bool(torch.isfinite(self.x).all()):
+            self._fail(NonFiniteStateError, "the state to start from is not finite", 0.0, self.x)
+        slope = self.rhs(self.t, self.x)
+        if not bool(torch.isfinite(slope).all()):
+            self._fail(NonFiniteStateError, "the field is not finite at the start", 0.0, slope)
+        return slope
+
+    def _first_length(self, slope: Tensor) -> float:
+        if self.settings.first_step is not None:
+            return self.settings.first_step
+        tolerances = (self.settings.rtol, self.settings.atol)
+        return initial_step(
+            self.rhs,
+            self.t,
+            self.x,
+            slope,
+            self.direction,
+            self.error_order,
+            tolerances,
+            self.norm,
+        )
+
+    def _try(self, length: float, slope: Tensor) -> tuple[Step, float]:
+        """Make one step, and return it with its error as a multiple of the tolerance."""
+        remaining = abs(self.end - self.t)
+        # A step that would leave a sliver takes it along.
+        last = length >= remaining * (1 - 1e-6)
+        dt = self.end - self.t if last else self.direction * length
+        self._spend_step(dt, slope)
+        step = self.algorithm.advance(self.rhs, self.t, dt, self.x, slope)
+        if last:
+            # t + dt must be the end itself, and not the nearest sum of floats.
+            step.ends_at = self.end
+        return step, self._ratio(step)
+
+    def _spend_step(self, dt: float, slope: Tensor) -> None:
+        limit = self.settings.max_steps
+        if self.tried == limit:
+            reason = (
+                f"the end of the time span was not reached in {limit} steps: the field is stiff "
+                "or the tolerance too small; raise rtol and atol, or AdaptiveStep(max_steps=…)"
+            )
+            self._fail(MaxStepsError, reason, dt, slope)
+        self.tried += 1
+
+    @torch.no_grad()
+    def _scaled_error(self, step: Step) -> Tensor:
+        assert step.error is not None  # check() admits no algorithm without an estimate
+        scale = torch.maximum(step.x0.abs(), step.x1.abs()).mul_(self.settings.rtol)
+        return step.error / scale.add_(self.settings.atol)
+
+    @torch.no_grad()
+    def _ratio(self, step: Step) -> float:
+        """Error over tolerance; infinite where the step left the finite numbers anywhere."""
+        ratio = self.norm(self._scaled_error(step))
+        # Entries outside error control must be finite too; their sum tells in one pass.
+        ratio = ratio + 0.0 * step.x1.sum()
+        value = float(ratio)
+        return value if math.isfinite(value) else math.inf
+
+    def _check_length(self, length: float, step: Step, ratio: float) -> None:
+        """Give up once steps no longer move the time."""
+        resolution = 4 * torch.finfo(self.x.dtype).eps * max(abs(self.t), abs(step.dt))
+        if length > resolution:
+            return
+        if math.isinf(ratio):
+            reason = "the state or the field is not finite right after this time"
+            self._fail(NonFiniteStateError, reason, length, step.x1)
+        self._fail(
+            StepSizeUnderflowError,
+            "the tolerance asks for a step too short to change the time in this precision: "
+            "raise rtol and atol, or solve in float64",
+            length,
+            self._scaled_error(step),
+        )
+
+    def _fail(self, kind: type[SolverError], reason: str, dt: float, blame: Tensor) -> NoReturn:
+        raise kind(
+            reason,
+            t=self.t,
+            dt=dt,
+            steps=self.tried,
+            nfe=evaluations(self.rhs),
+            worst_sample=worst_sample(blame),
+        )

@@ -1,0 +1,116 @@
+"""Hooking a backward pass of our own into autograd; what all adjoints share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from rnode_dyn.numerics.closures import refuse_unnamed_tensors
+from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.problem import ODEProblem
+from rnode_dyn.numerics.stats import CountedField, SolveStats
+
+if TYPE_CHECKING:
+    from rnode_dyn.numerics.solve import Solver
+
+Gradients = tuple[Tensor, Sequence[Tensor | None]]
+
+
+class AdjointRun(ABC):
+    """One solve and its backward pass.
+
+    Args:
+        problem: What is solved.
+        solver: How; its algorithm and stepping also serve the backward pass.
+        times: When the state is wanted.
+        stats: Where both passes are counted.
+    """
+
+    def __init__(
+        self, problem: ODEProblem, solver: "Solver", times: Sequence[float], stats: SolveStats
+    ) -> None:
+        self.problem, self.solver, self.times, self.stats = problem, solver, times, stats
+        self.forward_field = CountedField(problem.field, stats)
+        self.backward_field = CountedField(problem.field, stats, "nfe_backward")
+        self.autocast = _autocast_as_now(problem.x0.device.type)
+
+    @abstractmethod
+    def forward(self, x0: Tensor) -> Tensor:
+        """Solve, without a graph, and return the states at the times."""
+
+    @abstractmethod
+    def backward(self, grad: Tensor) -> Gradients:
+        """Return the gradients of ``x0`` and of the parameters, given that of the states."""
+
+
+class _Attached(torch.autograd.Function):
+    """An adjoint run as a node of autograd's graph."""
+
+    @staticmethod
+    def forward(ctx: Any, run: AdjointRun, x0: Tensor, *parameters: Tensor) -> Tensor:  # noqa: ARG004
+        ctx.run = run
+        return run.forward(x0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        with ctx.run.autocast(), _said_of_the_backward_pass():
+            grad_x0, grad_parameters = ctx.run.backward(grad)
+        return (None, grad_x0, *grad_parameters)
+
+
+def attach(run: AdjointRun) -> Tensor:
+    """Solve, and let the run's backward pass stand for the solve's."""
+    problem = run.problem
+    if not torch.is_grad_enabled():
+        return run.forward(problem.x0)
+    if not problem.names_its_parameters:
+        slope = run.forward_field(problem.t_span[0], problem.x0)
+        refuse_unnamed_tensors(problem, slope, (problem.x0,))
+    return _Attached.apply(run, problem.x0, *problem.differentiable)
+
+
+def add_up(
+    totals: Sequence[Tensor | None], gradients: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Add gradients, where ``None`` is that of a tensor that was not used."""
+    return [_plus(total, gradient) for total, gradient in zip(totals, gradients, strict=True)]
+
+
+def _plus(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
+    if total is None or gradient is None:
+        return total if gradient is None else gradient
+    return total + gradient
+
+
+class _said_of_the_backward_pass:  # noqa: N801  # a context manager, read as a phrase
+    """Make an error of the backward solve say that it is one."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SolverError):
+            raise type(error)(
+                f"in the backward pass: {error.reason}",
+                t=error.t,
+                dt=error.dt,
+                steps=error.steps,
+                nfe=error.nfe,
+                worst_sample=error.worst_sample,
+            ) from error
+
+
+def _autocast_as_now(device_type: str) -> Any:
+    """Return a factory of the autocast context that is in force now, for the backward pass."""
+    enabled = torch.is_autocast_enabled(device_type)
+    dtype = torch.get_autocast_dtype(device_type)
+
+    def context() -> AbstractContextManager:
+        return torch.autocast(device_type, dtype=dtype, enabled=enabled)
+
+    return context

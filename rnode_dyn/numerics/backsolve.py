@@ -1,0 +1,78 @@
+"""The backsolve adjoint: state, adjoint and gradient solved backwards together."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.continuous import ContinuousRun
+from rnode_dyn.numerics.dense import StateReader
+from rnode_dyn.numerics.error_norm import ErrorNorm
+from rnode_dyn.numerics.problem import ODEProblem
+from rnode_dyn.numerics.stats import SolveStats
+
+if TYPE_CHECKING:
+    from rnode_dyn.numerics.solve import Solver
+
+
+class BacksolveRun(ContinuousRun):
+    """Keeps the saved states only; between them the state is solved backwards again."""
+
+    def __init__(
+        self,
+        problem: ODEProblem,
+        solver: "Solver",
+        times: Sequence[float],
+        stats: SolveStats,
+        seminorm: bool,
+    ) -> None:
+        super().__init__(problem, solver, times, stats)
+        self.seminorm = seminorm
+        self.states = problem.x0
+        self.end = problem.x0
+
+    def forward(self, x0: Tensor) -> Tensor:
+        """Solve, keeping the saved states and the end."""
+        reader = StateReader(self.solver.algorithm, self.forward_field, self.times)
+        states = [state for _, state in reader.at_start(self.problem.t_span[0], x0)]
+        for step in self.solver.steps(self.problem, self.forward_field, self.stats):
+            states += [state for _, state in reader.within(step)]
+            self.end = step.x1
+        self.states = torch.stack(states)
+        return self.states.clone()
+
+    def pack(self, row: int | None, adjoint: Tensor, gradient: Tensor) -> Tensor:
+        """Begin each span at the stored state, not at the one solved back to it."""
+        state = self.end if row is None else self.states[row]
+        return torch.cat([state.reshape(-1), adjoint.reshape(-1), gradient])
+
+    def unpack(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and g."""
+        _, adjoint, gradient = self._parts(y)
+        return adjoint, gradient
+
+    def _parts(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        size = self.problem.x0.numel()
+        state, adjoint = y[:size], y[size : 2 * size]
+        return state.view_as(self.problem.x0), adjoint.view_as(self.problem.x0), y[2 * size :]
+
+    def slopes(self, t: float, y: Tensor) -> Tensor:
+        """Return f, −aᵀ ∂f/∂x and −aᵀ ∂f/∂θ as one vector."""
+        state, adjoint, _ = self._parts(y)
+        slope, by_x, by_parameters = self.vjp(t, state, adjoint)
+        return torch.cat([slope.reshape(-1), -by_x.reshape(-1), -by_parameters])
+
+    def error_norm(self) -> ErrorNorm:
+        """Judge state and adjoint each by itself; the gradient too, without the seminorm."""
+        of_state = self.solver.stepping.error_norm(self.problem.error_mask)
+        of_adjoint = self.solver.stepping.error_norm(None)
+
+        def norm(scaled: Tensor) -> Tensor:
+            state, adjoint, gradient = self._parts(scaled)
+            largest = torch.maximum(of_state(state), of_adjoint(adjoint))
+            if self.seminorm or gradient.numel() == 0:
+                return largest
+            return torch.maximum(largest, gradient.square().mean().sqrt())
+
+        return norm

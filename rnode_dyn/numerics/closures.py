@@ -1,0 +1,44 @@
+"""Finding tensors that a field uses, that need a gradient, and that nobody has named."""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from rnode_dyn.numerics.problem import ODEProblem
+
+
+def refuse_unnamed_tensors(problem: ODEProblem, slope: Tensor, known: Iterable[Tensor]) -> None:
+    """Raise where the graph of ``slope`` reaches a leaf that ``known`` does not cover.
+
+    An adjoint differentiates with respect to what it is told of. The parameters of a module are
+    known; what a plain function has closed over is not, and its gradient would be lost silently.
+
+    Raises:
+        ValueError: naming the tensor and what to write.
+    """
+    if problem.names_its_parameters:
+        return
+    stranger = _unnamed_leaf(slope, known)
+    if stranger is not None:
+        raise ValueError(
+            f"the field uses a tensor of shape {tuple(stranger.shape)} that needs a gradient, and "
+            "that this sensitivity does not know of: make the field an nn.Module, name the tensor "
+            "in ODEProblem(…, parameters=(tensor,)), or take DiscreteAdjoint()."
+        )
+
+
+def _unnamed_leaf(output: Tensor, known: Iterable[Tensor]) -> Tensor | None:
+    known = tuple(known)
+    leaves = {id(tensor) for tensor in known if tensor.is_leaf}
+    seen = {tensor.grad_fn for tensor in known if tensor.grad_fn is not None}
+    stack = [output.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)
+        if variable is not None and id(variable) not in leaves:
+            return variable
+        stack.extend(parent for parent, _ in node.next_functions)
+    return None

@@ -1,0 +1,42 @@
+"""Norms that turn a scaled error into the one number that step-size control looks at."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+# Takes a scaled error (batch, *event) and returns a 0-dim tensor; 1 is the tolerance.
+ErrorNorm = Callable[[Tensor], Tensor]
+
+
+def mean_square(scaled: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean square of each sample, over the entries that take part in error control."""
+    squares = scaled.reshape(len(scaled), -1).square()
+    return squares.mean(1) if mask is None else squares[:, mask.flatten()].mean(1)
+
+
+def rms_norm(scaled: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Root mean square over the whole batch: Hairer's norm."""
+    return mean_square(scaled, mask).mean().sqrt()
+
+
+def max_norm(scaled: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Largest root mean square of a sample: each one meets the tolerance, whoever is beside it."""
+    return mean_square(scaled, mask).amax().sqrt()
+
+
+NormName = Literal["rms", "max"]
+_NORMS = {"rms": rms_norm, "max": max_norm}
+
+
+def named_norm(name: NormName, mask: Tensor | None = None) -> ErrorNorm:
+    """Return the norm of this name, restricted to the entries that ``mask`` selects."""
+    norm = _NORMS[name]
+    return lambda scaled: norm(scaled, mask)
+
+
+def worst_sample(scaled: Tensor) -> int:
+    """Index of the sample with the largest error, one that is not finite before all others."""
+    worst = scaled.detach().reshape(len(scaled), -1).abs().amax(1)
+    return int(torch.nan_to_num(worst, nan=torch.inf).argmax())

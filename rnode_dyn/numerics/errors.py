@@ -1,0 +1,48 @@
+"""What a solve that cannot go on raises: typed, and with the place where it broke."""
+
+
+class SolverError(RuntimeError):
+    """A solve that stopped before the end of its time span.
+
+    Attributes:
+        t: Time of the last sound state.
+        dt: Signed step that was tried from there.
+        steps: Steps tried so far, rejected ones included.
+        nfe: Evaluations of the field so far.
+        worst_sample: Index in the batch of the sample that failed, or whose error was largest.
+    """
+
+    def __init__(
+        self, reason: str, *, t: float, dt: float, steps: int, nfe: int, worst_sample: int
+    ) -> None:
+        super().__init__(
+            f"{reason} (t = {t:.6g}, dt = {dt:.3g}, {steps} steps, {nfe} evaluations, "
+            f"worst sample: {worst_sample})"
+        )
+        self.reason = reason
+        self.t = t
+        self.dt = dt
+        self.steps = steps
+        self.nfe = nfe
+        self.worst_sample = worst_sample
+
+    def __reduce__(self) -> tuple:
+        """Let the error cross a process boundary whole: its arguments are by keyword."""
+        return _rebuild, (type(self), self.reason, dict(vars(self)))
+
+
+def _rebuild(kind: type[SolverError], reason: str, state: dict) -> SolverError:
+    fields = {name: state[name] for name in ("t", "dt", "steps", "nfe", "worst_sample")}
+    return kind(reason, **fields)
+
+
+class NonFiniteStateError(SolverError):
+    """The state, or the field at the state, became NaN or infinite."""
+
+
+class MaxStepsError(SolverError):
+    """The step budget was spent before the end of the time span."""
+
+
+class StepSizeUnderflowError(SolverError):
+    """The tolerance asks for steps too small to change the time in this precision."""

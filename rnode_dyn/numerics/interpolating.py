@@ -1,0 +1,51 @@
+"""The interpolating adjoint: adjoint and gradient over the forward solve's dense output."""
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.continuous import ContinuousRun
+from rnode_dyn.numerics.dense import DenseSolution, StateReader
+from rnode_dyn.numerics.error_norm import ErrorNorm
+from rnode_dyn.numerics.stepper import Step
+
+
+class InterpolatingRun(ContinuousRun):
+    """Keeps the forward steps, and reads the state off them while the adjoint runs back."""
+
+    steps: list[Step]
+
+    def forward(self, x0: Tensor) -> Tensor:
+        """Solve, keeping every step with its slopes."""
+        self.steps = []
+        reader = StateReader(self.solver.algorithm, self.forward_field, self.times)
+        states = [state for _, state in reader.at_start(self.problem.t_span[0], x0)]
+        for step in self.solver.steps(self.problem, self.forward_field, self.stats):
+            step.error = None
+            states += [state for _, state in reader.within(step)]
+            self.steps.append(step)
+        return torch.stack(states)
+
+    def backward(self, grad: Tensor) -> tuple:
+        """Solve the adjoint equation along the stored trajectory."""
+        self.state = DenseSolution(self.solver.algorithm, self.backward_field, self.steps)
+        return super().backward(grad)
+
+    def pack(self, row: int | None, adjoint: Tensor, gradient: Tensor) -> Tensor:  # noqa: ARG002
+        """The state comes from the dense output; the vector holds a and g."""
+        return torch.cat([adjoint.reshape(-1), gradient])
+
+    def unpack(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and g."""
+        size = self.problem.x0.numel()
+        return y[:size].view_as(self.problem.x0), y[size:]
+
+    def slopes(self, t: float, y: Tensor) -> Tensor:
+        """Return −aᵀ ∂f/∂x and −aᵀ ∂f/∂θ as one vector."""
+        adjoint, _ = self.unpack(y)
+        _, by_x, by_parameters = self.vjp(t, self.state(t), adjoint)
+        return torch.cat([-by_x.reshape(-1), -by_parameters])
+
+    def error_norm(self) -> ErrorNorm:
+        """Judge the adjoint; the gradient is a mere integral along it."""
+        of_adjoint = self.solver.stepping.error_norm(None)
+        return lambda scaled: of_adjoint(self.unpack(scaled)[0])

@@ -1,0 +1,109 @@
+"""Solving: a problem, and a solver made of algorithm, stepping and sensitivity."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.algorithms import Tsit5
+from rnode_dyn.numerics.dense import save_times
+from rnode_dyn.numerics.problem import ODEProblem
+from rnode_dyn.numerics.sensitivity import DiscreteAdjoint, Sensitivity
+from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.stepper import Algorithm, RightHandSide, Step
+from rnode_dyn.numerics.stepping import AdaptiveStep, FixedStep, Stepping
+from rnode_dyn.numerics.torchdyn_algorithms import as_algorithm
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How to solve and how to differentiate the solve; the three parts combine freely.
+
+    Args:
+        algorithm: How to step: ``Tsit5()``, ``RK4()``, …, a torchdyn solver, or its name.
+        stepping: How far: ``FixedStep(dt)`` or ``AdaptiveStep(rtol, atol)``.
+        sensitivity: How to differentiate: ``DiscreteAdjoint()``, ``CheckpointedAdjoint()``,
+            ``BacksolveAdjoint()`` or ``InterpolatingAdjoint()``.
+
+    Raises:
+        TypeError: if a part is not of its kind.
+        ValueError: if the algorithm has no error estimate and the stepping needs one.
+
+    Example:
+        >>> from rnode_dyn import RK4, FixedStep
+        >>> Solver(RK4(), FixedStep(0.25))
+        Solver(algorithm=RK4(), stepping=FixedStep(dt=0.25), sensitivity=DiscreteAdjoint())
+    """
+
+    algorithm: Algorithm = field(default_factory=Tsit5)
+    stepping: Stepping = field(default_factory=lambda: AdaptiveStep(1e-5, 1e-5))
+    sensitivity: Sensitivity = field(default_factory=DiscreteAdjoint)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "algorithm", as_algorithm(self.algorithm))
+        if not isinstance(self.stepping, FixedStep | AdaptiveStep):
+            raise TypeError(
+                f"stepping is {self.stepping!r}; write FixedStep(dt) or AdaptiveStep(rtol, atol)."
+            )
+        if not isinstance(self.sensitivity, Sensitivity):
+            raise TypeError(
+                f"sensitivity is {self.sensitivity!r}; write DiscreteAdjoint(), "
+                "CheckpointedAdjoint(), BacksolveAdjoint() or InterpolatingAdjoint()."
+            )
+        self.stepping.check(self.algorithm)
+
+    def steps(self, problem: ODEProblem, rhs: RightHandSide, stats: SolveStats) -> Iterator[Step]:
+        """Yield the accepted steps of a forward solve."""
+        norm = self.stepping.error_norm(problem.error_mask)
+        return self.stepping.steps(self.algorithm, rhs, problem.x0, problem.t_span, stats, norm)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The states of a solve.
+
+    Attributes:
+        t: The times, ``(len(t),)``.
+        x: The states there, ``(len(t), batch, *event)``.
+        stats: What the solve cost.
+    """
+
+    t: Tensor
+    x: Tensor
+    stats: SolveStats
+
+
+def solve(
+    problem: ODEProblem,
+    solver: Solver | None = None,
+    save_at: Sequence[float] | Tensor | None = None,
+) -> Solution:
+    """Solve an initial value problem.
+
+    Args:
+        problem: What to solve.
+        solver: How; ``Solver()``, Tsit5 at 1e-5, when left out.
+        save_at: Times to return the state at, in the direction of the time span; the two ends of
+            the span when left out. They do not shorten the steps: dense output serves them.
+
+    Returns:
+        The states at those times; gradients reach ``problem.x0`` and the field's parameters.
+
+    Raises:
+        SolverError: where the solve cannot go on.
+
+    Example:
+        >>> import math
+        >>> import torch
+        >>> decay = ODEProblem(lambda t, x: -x, torch.ones(1, 1, dtype=torch.float64), (0.0, 1.0))
+        >>> solution = solve(decay, save_at=[0.5, 1.0])
+        >>> abs(solution.x[-1].item() - math.exp(-1)) < 1e-5
+        True
+    """
+    solver = Solver() if solver is None else solver
+    times = save_times(problem.t_span, save_at)
+    stats = SolveStats()
+    x = solver.sensitivity.integrate(problem, solver, times, stats)
+    x0 = problem.x0
+    return Solution(torch.tensor(times, dtype=x0.dtype, device=x0.device), x, stats)
