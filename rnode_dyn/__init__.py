@@ -36,3 +36,14 @@ from rnode_dyn.flows.distribution import FlowDistribution
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.flows.transforms import Compose, LogitTransform, Shift, Squeeze, Transform
+from rnode_dyn.numerics.errors import (
+    MaxStepsError,
+    NonFiniteStateError,
+    SolverError,
+    StepSizeUnderflowError,
+)
+from rnode_dyn.recipe.build import build_model
+from rnode_dyn.recipe.load import load_recipe
+from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.training.objective import Likelihood, Objective
+from rnode_dyn.training.runner import RunResult, run

@@ -1,7 +1,9 @@
 """A field on vectors."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +32,11 @@ class TimeLinear(TimeLayer):
 
 
 class MLPField(FeedForwardField):
-    """A multilayer perceptron f(t, x) on vectors, time an input of every layer.
+    """A multilayer perceptron f(t, x), time an input of every layer.
 
     Args:
-        dim: Size of the state, ``x`` being ``(batch, dim)``.
+        dim: Size of the state, ``x`` being ``(batch, dim)``; or the shape of a sample, which is
+            taken as one vector.
         hidden: Widths of the hidden layers.
         activation: ``softplus``, ``tanh``, ``elu``, ``silu`` or ``sigmoid``.
 
@@ -44,7 +47,20 @@ class MLPField(FeedForwardField):
     """
 
     def __init__(
-        self, dim: int, hidden: Sequence[int] = (64, 64, 64), activation: str = "softplus"
+        self,
+        dim: int | Sequence[int],
+        hidden: Sequence[int] = (64, 64, 64),
+        activation: str = "softplus",
     ) -> None:
-        widths = [dim, *hidden, dim]
+        size = dim if isinstance(dim, int) else math.prod(dim)
+        widths = [size, *hidden, size]
         super().__init__([TimeLinear(i, o) for i, o in pairwise(widths)], activation)
+
+    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
+        """Evaluate the field; a sample of any shape is read as one vector."""
+        return super().forward(t, x.flatten(1), args).view_as(x)
+
+    def value_and_vjp(self, t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return f(t, x) and vᵀ ∂f/∂x."""
+        value, product = super().value_and_vjp(t, x.flatten(1), v.flatten(1))
+        return value.view_as(x), product.view_as(x)

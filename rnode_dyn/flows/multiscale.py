@@ -108,7 +108,7 @@ class MultiscaleFlow(Transform):
         if not len(self.scales):
             raise ValueError("a multiscale flow needs at least one scale.")
         shape, leaving = self.event_shape, []
-        for number, scale in enumerate(self._scales()):
+        for number, scale in enumerate(self.scale_list()):
             try:
                 shape = scale.forward_shape(shape)
             except ValueError as error:
@@ -130,31 +130,45 @@ class MultiscaleFlow(Transform):
             )
         return shape[0] // 2, *shape[1:]
 
-    def _scales(self) -> list[Scale]:
+    def scale_list(self) -> list[Scale]:
+        """The scales, first to last."""
         return list(self.scales)  # type: ignore[arg-type]
 
     @property
     def blocks(self) -> list[RegularizedFlow]:
         """The continuous blocks, first to last."""
-        return [block for scale in self._scales() for block in scale.blocks]
+        return [block for scale in self.scale_list() for block in scale.blocks]
 
     def forward(self, x: Tensor) -> FlowResult:
         """Carry data (batch, *event_shape) to the latent vector (batch, dimension)."""
-        result, leaving = self.preprocess(x), []
-        for scale in self._scales():
-            result = result.then(scale(result.z))
+        return self.forward_weighted(x)[0]
+
+    def forward_weighted(self, x: Tensor) -> tuple[FlowResult, Tensor | float]:
+        """Carry data to the latent vector, and weigh each block's penalties by its own weights.
+
+        Returns:
+            The result, and Σ weight · penalty over the blocks, ``(batch,)``; 0 where no block
+            weighs any.
+        """
+        result, leaving, weighted = self.preprocess(x), [], 0.0
+        for scale in self.scale_list():
+            for step in scale.steps:
+                taken = step(result.z)
+                result = result.then(taken)
+                if isinstance(step, RegularizedFlow):
+                    weighted = weighted + step.weigh(taken.penalties)
             if scale.split:
                 stays, leaves = result.z.chunk(2, dim=1)
                 leaving.append(leaves)
                 result = result._replace(z=stays)
         z = torch.cat([part.flatten(1) for part in [*leaving, result.z]], dim=1)
-        return result._replace(z=z)
+        return result._replace(z=z), weighted
 
     def inverse(self, z: Tensor) -> FlowResult:
         """Carry latent vectors (batch, dimension) back to data."""
         *leaving, last = self.split_latents(z)
         result = unchanged(last)
-        for scale in reversed(self._scales()):
+        for scale in reversed(self.scale_list()):
             if scale.split:
                 result = result._replace(z=torch.cat([result.z, leaving.pop()], dim=1))
             result = result.then(scale.inverse(result.z))
@@ -163,7 +177,7 @@ class MultiscaleFlow(Transform):
     def generate(self, z: Tensor) -> Tensor:
         """Carry latent vectors back to data without the density: about twice as fast."""
         *leaving, x = self.split_latents(z)
-        for scale in reversed(self._scales()):
+        for scale in reversed(self.scale_list()):
             if scale.split:
                 x = torch.cat([x, leaving.pop()], dim=1)
             x = scale.generate(x)
@@ -195,7 +209,7 @@ class MultiscaleFlow(Transform):
         indices sent along tells which value is where.
         """
         indices = torch.arange(math.prod(self.event_shape)).reshape(1, *self.event_shape)
-        for number, scale in enumerate(self._scales()):
+        for number, scale in enumerate(self.scale_list()):
             for step in scale.steps:
                 if isinstance(step, RegularizedFlow):
                     yield Station(number, step, indices[0])

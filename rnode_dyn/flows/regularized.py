@@ -148,8 +148,8 @@ class RegularizedFlow(NeuralODE):
         return tuple(shape)
 
     def weigh(self, penalties: dict[str, Tensor]) -> Tensor | float:
-        """Return Σ weight · penalty, ``(batch,)``; 0 without regularizers."""
-        return sum(r.weight * penalties[r.name] for r in self.regularizers)
+        """Return Σ weight · penalty, ``(batch,)``; 0 where nothing is weighted."""
+        return sum(r.weight * penalties[r.name] for r in self.regularizers if r.weight > 0)
 
     def _known_parameters(self) -> tuple[Tensor, ...] | None:
         """All parameters, or ``None`` where a function may hide some."""

@@ -1,0 +1,47 @@
+# `make run` trains the quick start; `make test` runs the tests. Both set everything up first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPE ?= recipes/quickstart.toml
+
+.PHONY: run test test-all lint format types docs check clean
+
+run: $(VENV)/.installed
+	$(BIN)/rnode-dyn run $(RECIPE)
+
+test: $(VENV)/.developed
+	$(BIN)/pytest -n 2
+
+test-all: $(VENV)/.developed
+	$(BIN)/pytest -n 2 -m ""
+
+lint: $(VENV)/.developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.developed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.developed
+	$(BIN)/pyright
+
+docs: $(VENV)/.developed
+	$(BIN)/mkdocs build --strict
+
+check: lint types test docs
+
+clean:
+	rm -rf $(VENV) site build dist
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; say which: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.developed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs,tensorboard]"
+	touch $(VENV)/.installed $@

@@ -1,0 +1,66 @@
+"""What is done to 8-bit images before a flow sees them: resized, quantized, cut into splits."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from rnode_dyn.data.choosing import choose
+from rnode_dyn.data.request import DataRequest
+from rnode_dyn.data.splits import Event, Splits, TensorSplit
+
+# Whole data sets pass through here: wider intermediate types are kept to so many images.
+_CHUNK = 4096
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Square images `(n, C, H, W)` at another size, by antialiased bilinear interpolation.
+
+    >>> resize(torch.full((2, 1, 8, 8), 16, dtype=torch.uint8), 4).shape
+    torch.Size([2, 1, 4, 4])
+    """
+    if images.shape[-1] == size:
+        return images
+    return _in_chunks(images, lambda chunk: functional.resize(chunk, [size, size], antialias=True))
+
+
+def quantize(images: Tensor, own: int, levels: int) -> Tensor:
+    """Images of `own` levels with fewer levels: floor(pixel·levels/own).
+
+    >>> quantize(torch.tensor([0, 7, 8, 255], dtype=torch.uint8), own=256, levels=32)
+    tensor([ 0,  0,  1, 31], dtype=torch.uint8)
+    """
+    if levels == own:
+        return images
+    return _in_chunks(images, lambda chunk: (chunk.int() * levels // own).to(torch.uint8))
+
+
+def square_event(request: DataRequest, *, channels: int, own_size: int, own_levels: int) -> Event:
+    """What an image looks like once the request's size and levels are applied to it."""
+    size = request.image_size or own_size
+    return Event((channels, size, size), request.levels_within(own_levels))
+
+
+def splits_of_images(
+    request: DataRequest, event: Event, images: Mapping[str, Tensor], own_levels: int
+) -> Splits:
+    """Each split's images cut to the size asked for, resized and quantized to the event.
+
+    Args:
+        request: What was asked for.
+        event: What one sample shall look like.
+        images: For each split's name its uint8 images `(n, C, H, W)` as the data set has them.
+        own_levels: How many levels those images have.
+    """
+    levels = event.levels or own_levels
+
+    def prepared(split: str) -> TensorSplit:
+        chosen = images[split][torch.as_tensor(choose(request, split, len(images[split])))]
+        return TensorSplit(quantize(resize(chosen, event.shape[-1]), own_levels, levels))
+
+    return Splits(event, prepared("train"), prepared("validation"), prepared("test"))
+
+
+def _in_chunks(images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    return torch.cat([change(chunk) for chunk in images.split(_CHUNK)])

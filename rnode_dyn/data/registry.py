@@ -1,0 +1,134 @@
+"""Data sets by name: what each is, how it is loaded, and which options it has no use for."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rnode_dyn.data import digits, fake, folder, mnist, npy, synthetic
+from rnode_dyn.data.errors import DataError
+from rnode_dyn.data.request import DataRequest
+from rnode_dyn.data.splits import Event, Splits
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A family of data sets under one name.
+
+    Attributes:
+        describe: What one sample will look like; reads as little as it can.
+        load: The samples themselves.
+        refuses: Options that cannot take effect, each with the reason.
+    """
+
+    describe: Callable[[DataRequest], Event]
+    load: Callable[[DataRequest], Splits]
+    refuses: Mapping[str, str] = field(default_factory=dict)
+
+
+_GREY = {"channels": "its images are grey"}
+_NO_IMAGES = {
+    "image_size": "its samples are no images",
+    "levels": "its values are continuous",
+    "channels": "its samples are no images",
+}
+
+DATA_SETS: dict[str, DataSource] = {
+    "digits": DataSource(digits.describe, digits.load, _GREY),
+    **{
+        name: DataSource(synthetic.describe, synthetic.load, _NO_IMAGES) for name in synthetic.DRAWS
+    },
+    "mnist": DataSource(mnist.describe, mnist.load, _GREY),
+    "npy": DataSource(npy.describe, npy.load, _NO_IMAGES),
+    "folder": DataSource(folder.describe, folder.load),
+    "fake": DataSource(fake.describe, fake.load),
+}
+
+
+def load_data(
+    name: str,
+    *,
+    root: str | Path = "data",
+    image_size: int | None = None,
+    levels: int | None = None,
+    train_size: int | None = None,
+    validation_size: int | None = None,
+    test_size: int | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+) -> Splits:
+    """Load a data set.
+
+    Args:
+        name: One of `DATA_SETS`.
+        root: The folder with its files, for those that have any.
+        image_size: Side of the square images; None: the data's own.
+        levels: Values a pixel can take, at most as many as the data has; None: all of them.
+        train_size: Training samples; None: all, or the data set's default where they are drawn.
+        validation_size: The same for validation.
+        test_size: The same for test.
+        channels: 1 or 3 for `folder`, any for `fake`.
+        seed: What `fake` and the 2-D sets are drawn from. All others ignore it: their splits and
+            subsets are the same in every run, so that runs can be compared.
+
+    Raises:
+        MissingDataError: The files are not there; the message says how to get them.
+        DataError: There is no such data set, or an option cannot be met.
+
+    >>> splits = load_data("digits")
+    >>> splits.event_shape, splits.levels, len(splits.train), len(splits.test)
+    ((1, 8, 8), 17, 1297, 300)
+    """
+    request = DataRequest(
+        name,
+        Path(root),
+        image_size=image_size,
+        levels=levels,
+        train_size=train_size,
+        validation_size=validation_size,
+        test_size=test_size,
+        channels=channels,
+        seed=seed,
+    )
+    return _source(request).load(request)
+
+
+def describe_data(
+    name: str,
+    *,
+    root: str | Path = "data",
+    image_size: int | None = None,
+    levels: int | None = None,
+    channels: int | None = None,
+) -> Event:
+    """What a sample of a data set looks like; most data sets need not be there to tell.
+
+    Args:
+        name: One of `DATA_SETS`.
+        root: The folder with its files; read for `npy`, and for `folder` without an image_size.
+        image_size: As for `load_data`.
+        levels: As for `load_data`.
+        channels: As for `load_data`.
+
+    >>> describe_data("mnist", image_size=14)
+    Event(shape=(1, 14, 14), levels=256)
+    """
+    request = DataRequest(name, Path(root), image_size=image_size, levels=levels, channels=channels)
+    return _source(request).describe(request)
+
+
+def _source(request: DataRequest) -> DataSource:
+    if request.name not in DATA_SETS:
+        near = difflib.get_close_matches(request.name, DATA_SETS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise DataError(
+            f"There is no data set {request.name!r}: write one of {', '.join(DATA_SETS)}.{hint}"
+        )
+    source = DATA_SETS[request.name]
+    for option, reason in source.refuses.items():
+        given = getattr(request, option)
+        if given is not None:
+            raise DataError(
+                f"{option} = {given} has no effect on {request.name}, for {reason}: leave it out."
+            )
+    return source

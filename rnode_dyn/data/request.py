@@ -1,0 +1,54 @@
+"""What is asked of a data set: its name, where its files lie, and the options that change it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnode_dyn.data.errors import DataError
+
+_AT_LEAST = {
+    "image_size": 1,
+    "levels": 2,
+    "channels": 1,
+    "train_size": 1,
+    "validation_size": 1,
+    "test_size": 1,
+    "seed": 0,
+}
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """The arguments of `load_data` in one object; None leaves an option to the data set."""
+
+    name: str
+    root: Path
+    image_size: int | None = None
+    levels: int | None = None
+    train_size: int | None = None
+    validation_size: int | None = None
+    test_size: int | None = None
+    channels: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for option, least in _AT_LEAST.items():
+            given = getattr(self, option)
+            if given is not None and given < least:
+                raise DataError(
+                    f"{option} = {given} is too small for {self.name}: write {least} or more."
+                )
+
+    def size_of(self, split: str) -> int | None:
+        """The number of samples asked for in one split."""
+        return getattr(self, f"{split}_size")
+
+    def levels_within(self, own: int) -> int:
+        """The number of levels to quantize to, given how many the data has of its own."""
+        if self.levels is None:
+            return own
+        if self.levels > own:
+            raise DataError(
+                f"levels = {self.levels} is more than the {own} levels that {self.name} has: "
+                f"write levels = {own} or fewer."
+            )
+        return self.levels

@@ -1,0 +1,259 @@
+"""From a recipe to objects: fields, solvers, flows, data."""
+
+from collections.abc import Sequence
+
+from rnode_dyn.data.errors import DataError
+from rnode_dyn.data.registry import describe_data, load_data
+from rnode_dyn.data.splits import Event, Splits
+from rnode_dyn.fields.conv import ConvField
+from rnode_dyn.fields.feedforward import FeedForwardField
+from rnode_dyn.fields.mlp import MLPField
+from rnode_dyn.flows.divergence import Divergence, ExactDivergence, HutchinsonDivergence
+from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
+from rnode_dyn.flows.regularized import RegularizedFlow
+from rnode_dyn.flows.regularizers import (
+    DirectionalDerivative,
+    JacobianFrobenius,
+    KineticEnergy,
+    Regularizer,
+    TotalDerivative,
+)
+from rnode_dyn.flows.transforms import LogitTransform, Shift, Squeeze, Transform
+from rnode_dyn.numerics import algorithms
+from rnode_dyn.numerics.sensitivity import (
+    BacksolveAdjoint,
+    CheckpointedAdjoint,
+    DiscreteAdjoint,
+    InterpolatingAdjoint,
+    Sensitivity,
+)
+from rnode_dyn.numerics.solve import Solver
+from rnode_dyn.numerics.stepper import ExplicitRungeKutta
+from rnode_dyn.numerics.stepping import AdaptiveStep, FixedStep, Stepping
+from rnode_dyn.recipe.divergence import EvalDivergenceRecipe
+from rnode_dyn.recipe.errors import Problem, RecipeError
+from rnode_dyn.recipe.schema import FieldRecipe, Recipe, RegularizersRecipe, ScaleParts, ScaleRecipe
+from rnode_dyn.recipe.solver import SolverRecipe, SteppingRecipe
+
+ALGORITHMS: dict[str, type[ExplicitRungeKutta]] = {
+    "euler": algorithms.Euler,
+    "midpoint": algorithms.Midpoint,
+    "heun": algorithms.Heun,
+    "rk4": algorithms.RK4,
+    "adaptive_heun": algorithms.AdaptiveHeun,
+    "bosh3": algorithms.Bosh3,
+    "dopri5": algorithms.Dopri5,
+    "tsit5": algorithms.Tsit5,
+    "dopri8": algorithms.Dopri8,
+}
+
+# The two that every run reports are integrated whatever their weight: they cost no evaluation.
+_ALWAYS: dict[str, type[Regularizer]] = {
+    "kinetic_energy": KineticEnergy,
+    "jacobian_frobenius": JacobianFrobenius,
+}
+_IF_WEIGHTED: dict[str, type[Regularizer]] = {
+    "directional_derivative": DirectionalDerivative,
+    "total_derivative": TotalDerivative,
+}
+
+
+def describe_event(recipe: Recipe) -> Event:
+    """What one sample of the recipe's data looks like.
+
+    Raises:
+        RecipeError: if the data set cannot be as the recipe says.
+    """
+    data = recipe.data
+    try:
+        return describe_data(
+            data.dataset,
+            root=data.root,
+            image_size=data.image_size,
+            levels=data.levels,
+            channels=data.channels,
+        )
+    except DataError as error:
+        raise _problem(recipe, "data", str(error)) from error
+
+
+def load_splits(recipe: Recipe) -> Splits:
+    """Load the recipe's data.
+
+    Raises:
+        RecipeError: if the data are not there, or cannot be as the recipe says.
+    """
+    data = recipe.data
+    try:
+        return load_data(
+            data.dataset,
+            root=data.root,
+            image_size=data.image_size,
+            levels=data.levels,
+            train_size=data.train_size,
+            validation_size=data.validation_size,
+            test_size=data.test_size,
+            channels=data.channels,
+            seed=recipe.seed,
+        )
+    except DataError as error:
+        raise _problem(recipe, "data", str(error)) from error
+
+
+def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
+    """Build the recipe's flow, untrained.
+
+    Args:
+        recipe: The recipe.
+        event: What one sample looks like; left out, the data set is asked.
+
+    Raises:
+        RecipeError: if the model does not fit the data, naming the scale and the shapes.
+
+    Example:
+        >>> from rnode_dyn import load_recipe
+        >>> model = build_model(load_recipe("quickstart"))
+        >>> model.event_shape
+        (1, 8, 8)
+    """
+    event = describe_event(recipe) if event is None else event
+    shape, scales = event.shape, []
+    for number, scale in enumerate(_scale_recipes(recipe, event)):
+        key = f"model.scale.{number}" if recipe.model.scale else "model.scales"
+        try:
+            built, shape = _build_scale(recipe, recipe.for_scale(number), scale, shape)
+        except ValueError as error:
+            raise _problem(recipe, key, f"scale {number}: {error}") from error
+        scales.append(built)
+    return MultiscaleFlow(event.shape, scales, _build_preprocess(recipe, event))
+
+
+def _scale_recipes(recipe: Recipe, event: Event) -> Sequence[ScaleRecipe]:
+    if recipe.model.scale:
+        return recipe.model.scale
+    blocks = recipe.model.blocks
+    if recipe.model.scales is None:
+        return [ScaleRecipe(blocks=blocks)]
+    if len(event.shape) != 3:
+        raise _problem(
+            recipe,
+            "model.scales",
+            f'"auto" is for images, and a sample of {recipe.data.dataset} has shape '
+            f"{event.shape}: drop it",
+        )
+    inner = ScaleRecipe(blocks=blocks, squeeze=True, split=True)
+    return [inner] * (_count_scales(event.shape) - 1) + [ScaleRecipe(blocks=blocks)]
+
+
+def _count_scales(shape: Sequence[int]) -> int:
+    """One scale for every halving that leaves 4 pixels or more, as the paper's models have it."""
+    side, count = min(shape[1:]), 1
+    while side // 2 >= 4:
+        side, count = side // 2, count + 1
+    return count
+
+
+def _build_scale(
+    recipe: Recipe, parts: ScaleParts, scale: ScaleRecipe, shape: tuple[int, ...]
+) -> tuple[Scale, tuple[int, ...]]:
+    """Build one scale; return it with the shape of what goes on to the next."""
+    end_time = recipe.model.end_time
+    before = [_build_block(parts, shape, end_time) for _ in range(scale.blocks)]
+    if scale.squeeze:
+        shape = Squeeze().forward_shape(shape)
+    after = [_build_block(parts, shape, end_time) for _ in range(scale.blocks_after or 0)]
+    built = Scale(before, after, squeeze=scale.squeeze, split=scale.split)
+    if scale.split:
+        if shape[0] % 2:
+            raise ValueError(
+                f"a sample of shape {shape} cannot be split in half along its first axis: "
+                "squeeze = true before the split makes four channels of one"
+            )
+        shape = (shape[0] // 2, *shape[1:])
+    return built, shape
+
+
+def _build_block(parts: ScaleParts, shape: tuple[int, ...], end_time: float) -> RegularizedFlow:
+    sensitivity = _build_sensitivity(parts.solver)
+    evaluation = parts.divergence.eval
+    return RegularizedFlow(
+        build_field(parts.field, shape),
+        solver=_build_solver(parts.solver, sensitivity),
+        divergence=_build_divergence(parts.divergence),
+        regularizers=_build_regularizers(parts.regularizers),
+        end_time=end_time,
+        eval_solver=_build_solver(parts.solver.eval, sensitivity),
+        eval_divergence=None if evaluation is None else _build_divergence(evaluation),
+    )
+
+
+def build_field(field: FieldRecipe, shape: Sequence[int]) -> FeedForwardField:
+    """Build a field for samples of this shape.
+
+    Raises:
+        ValueError: if the field is for images and the samples are none.
+    """
+    if field.kind == "mlp":
+        return MLPField(shape, hidden=field.hidden, activation=field.activation)
+    if len(shape) != 3:
+        raise ValueError(
+            f'field kind "conv" takes images, and a sample has shape {tuple(shape)}: '
+            'write model.field.kind = "mlp"'
+        )
+    return ConvField(shape[0], hidden=field.hidden, activation=field.activation)
+
+
+def _build_solver(recipe: SteppingRecipe, sensitivity: Sensitivity) -> Solver:
+    return Solver(ALGORITHMS[recipe.algorithm](), _build_stepping(recipe), sensitivity)
+
+
+def _build_stepping(recipe: SteppingRecipe) -> Stepping:
+    if recipe.step is not None:
+        return FixedStep(recipe.step)
+    names = ("rtol", "atol", "first_step", "max_steps", "norm")
+    given = {name: getattr(recipe, name) for name in names}
+    return AdaptiveStep(**{name: value for name, value in given.items() if value is not None})
+
+
+def _build_sensitivity(recipe: SolverRecipe) -> Sensitivity:
+    if recipe.sensitivity == "checkpointed":
+        return CheckpointedAdjoint(recipe.checkpoint_every or 1)
+    plain = {
+        "discrete": DiscreteAdjoint,
+        "backsolve": BacksolveAdjoint,
+        "interpolating": InterpolatingAdjoint,
+    }
+    return plain[recipe.sensitivity]()
+
+
+def _build_divergence(recipe: EvalDivergenceRecipe) -> Divergence:
+    if recipe.estimator == "exact":
+        return ExactDivergence()
+    return HutchinsonDivergence(recipe.noise or "gaussian", recipe.probes or 1)
+
+
+def _build_regularizers(weights: RegularizersRecipe) -> list[Regularizer]:
+    always = [kind(getattr(weights, name)) for name, kind in _ALWAYS.items()]
+    chosen = [
+        kind(getattr(weights, name))
+        for name, kind in _IF_WEIGHTED.items()
+        if getattr(weights, name) > 0
+    ]
+    return [*always, *chosen]
+
+
+def _build_preprocess(recipe: Recipe, event: Event) -> Transform | None:
+    alpha = recipe.model.logit_alpha
+    if alpha is None:
+        return None
+    if event.levels is None:
+        raise _problem(
+            recipe,
+            "model.logit_alpha",
+            f"{recipe.data.dataset} has continuous values, not pixels between 0 and 1: drop it",
+        )
+    return LogitTransform(alpha) if alpha > 0 else Shift(-0.5)
+
+
+def _problem(recipe: Recipe, key: str, reason: str) -> RecipeError:
+    return RecipeError(Problem(f"recipe {recipe.name}", key, reason))

@@ -1,0 +1,68 @@
+"""Lays one layer of a recipe over another: what the later one says holds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rnode_dyn.recipe.names import ADAPTIVE_KEYS
+
+_REPLACES: dict[str, tuple[str, ...]] = {
+    "step": ADAPTIVE_KEYS,
+    **dict.fromkeys(ADAPTIVE_KEYS, ("step",)),
+    "scale": ("scales", "blocks"),
+    "scales": ("scale",),
+}
+"""Keys that exclude others beside them: an inherited `step` goes when `rtol` is given."""
+
+
+def overlay(base: Any, over: Any) -> Any:
+    """`over` laid on `base`, key by key; what it excludes is dropped from `base`.
+
+    Args:
+        base: The earlier layer: tables, lists and plain values as TOML has them.
+        over: The later layer. A table whose keys are list indices changes entries of a list.
+
+    Example:
+        >>> overlay({"solver": {"algorithm": "dopri5", "step": 0.1}}, {"solver": {"rtol": 1e-6}})
+        {'solver': {'algorithm': 'dopri5', 'rtol': 1e-06}}
+    """
+    return update(_without_excluded(base, over), over)
+
+
+def update(base: Any, over: Any) -> Any:
+    """`over` laid on `base`, key by key, and nothing dropped.
+
+    Example:
+        >>> update({"scale": [{"blocks": 1}, {"blocks": 2}]}, {"scale": {"1": {"blocks": 3}}})
+        {'scale': [{'blocks': 1}, {'blocks': 3}]}
+    """
+    if isinstance(base, Mapping) and isinstance(over, Mapping):
+        return {**base, **{key: update(base.get(key), value) for key, value in over.items()}}
+    if is_list_change(base, over):
+        return [update(item, over.get(str(i), item)) for i, item in enumerate(base)]
+    return over
+
+
+def is_list_change(base: Any, over: Any) -> bool:
+    """Whether `over` changes single entries of the list `base`."""
+    indexed = isinstance(over, Mapping) and len(over) > 0 and all(map(str.isdigit, over))
+    return isinstance(base, list) and indexed
+
+
+def _without_excluded(base: Any, over: Any) -> Any:
+    if isinstance(base, Mapping) and isinstance(over, Mapping):
+        excluded = _excluded_by(over)
+        kept = {key: value for key, value in base.items() if key not in excluded}
+        return {key: _without_excluded(value, over.get(key)) for key, value in kept.items()}
+    if is_list_change(base, over):
+        return [_without_excluded(item, over.get(str(i))) for i, item in enumerate(base)]
+    return base
+
+
+def _excluded_by(over: Mapping[str, Any]) -> set[str]:
+    """The keys that have no meaning beside what `over` says."""
+    excluded = {key for said in over for key in _REPLACES.get(said, ())}
+    if over.get("estimator") == "exact":
+        excluded |= {"noise", "probes"}
+    if over.get("sensitivity", "checkpointed") != "checkpointed":
+        excluded |= {"checkpoint_every"}
+    return excluded

@@ -1,0 +1,39 @@
+"""The names that a recipe may choose from: data sets, algorithms, activations and the like."""
+
+from typing import Literal, get_args
+
+DatasetName = Literal[
+    "digits",
+    "moons",
+    "pinwheel",
+    "checkerboard",
+    "8gaussians",
+    "spirals",
+    "rings",
+    "mnist",
+    "npy",
+    "folder",
+    "fake",
+]
+DATASETS: tuple[str, ...] = get_args(DatasetName)
+
+FieldKind = Literal["conv", "mlp"]
+ActivationName = Literal["softplus", "tanh", "elu", "silu", "sigmoid"]
+
+FixedAlgorithmName = Literal["euler", "midpoint", "heun", "rk4"]
+AdaptiveAlgorithmName = Literal["adaptive_heun", "bosh3", "dopri5", "tsit5", "dopri8"]
+AlgorithmName = Literal[FixedAlgorithmName, AdaptiveAlgorithmName]
+
+FIXED_ALGORITHMS: tuple[str, ...] = get_args(FixedAlgorithmName)
+"""Algorithms without an error estimate: they cannot choose their own steps."""
+
+ADAPTIVE_KEYS = ("rtol", "atol", "first_step", "max_steps", "norm")
+"""Keys of a solver's table that only mean something without a fixed `step`."""
+
+SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolating"]
+NormName = Literal["rms", "max"]
+EstimatorName = Literal["hutchinson", "exact"]
+NoiseName = Literal["gaussian", "rademacher"]
+ScheduleName = Literal["constant", "cosine"]
+AcceleratorName = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+PrecisionName = Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"]

@@ -1,0 +1,1 @@
+"""Pictures of what a flow has learned."""

@@ -1,0 +1,1 @@
+"""Training a recipe's flow: objectives, the Lightning module, the run folder."""

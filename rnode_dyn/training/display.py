@@ -1,0 +1,131 @@
+"""What a person sees while a flow trains: a progress display, or plain lines without a terminal."""
+
+import math
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SHOWN = {
+    "train/bits_per_dim": ("bits/dim", ".3f"),
+    "train/kinetic_energy": ("kinetic", ".3g"),
+    "train/jacobian_frobenius": ("jacobian", ".3g"),
+    "train/evaluations": ("evaluations", ".0f"),
+    "validation/bits_per_dim": ("held-out bits/dim", ".3f"),
+}
+
+
+class TrainingDisplay(pl.Callback):
+    """Shows step, bits/dim, penalties, evaluations and the time left.
+
+    Args:
+        console: Where to; on anything but a terminal, one plain line now and then.
+        seconds_between_lines: How often a plain line is written.
+        max_seconds: Time limit of the training, where there is one.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        seconds_between_lines: float = 10.0,
+        max_seconds: float | None = None,
+    ) -> None:
+        self.console = console
+        self.seconds_between_lines = seconds_between_lines
+        self.max_seconds = max_seconds
+        self.started = self.last_line = 0.0
+        self.first_step = 0
+        self.progress: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Start the display."""
+        self.started = self.last_line = time.monotonic()
+        self.first_step = trainer.global_step
+        if not self.console.is_terminal:
+            return
+        self.progress = Progress(
+            TextColumn("[bold]step"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[figures]}"),
+            TextColumn("[dim]left"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.task = self.progress.add_task("", total=_total_steps(trainer), figures="")
+        self.progress.start()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Show the newest figures."""
+        if self.progress is not None:
+            self.progress.update(
+                self.task, completed=trainer.global_step, figures=_figures(trainer)
+            )
+        elif time.monotonic() - self.last_line >= self.seconds_between_lines:
+            self._write_line(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Leave the last figures standing."""
+        if self.progress is None:
+            self._write_line(trainer)
+        self._stop()
+
+    def on_exception(
+        self,
+        trainer: pl.Trainer,  # noqa: ARG002
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        exception: BaseException,  # noqa: ARG002
+    ) -> None:
+        """Give the terminal back."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None
+
+    def _write_line(self, trainer: pl.Trainer) -> None:
+        self.last_line = time.monotonic()
+        total = _total_steps(trainer)
+        step = f"step {trainer.global_step}" + ("" if total is None else f"/{total}")
+        left = self._seconds_left(trainer, total)
+        tail = "" if left is None else f"  left {_clock(left)}"
+        self.console.print(f"{step}  {_figures(trainer)}{tail}", highlight=False, soft_wrap=True)
+
+    def _seconds_left(self, trainer: pl.Trainer, total: int | None) -> float | None:
+        elapsed = time.monotonic() - self.started
+        done = trainer.global_step - self.first_step
+        limits = [] if self.max_seconds is None else [self.max_seconds - elapsed]
+        if total is not None and done > 0:
+            limits.append(elapsed / done * (total - trainer.global_step))
+        return max(0.0, min(limits)) if limits else None
+
+
+def _total_steps(trainer: pl.Trainer) -> int | None:
+    """How many steps the training takes, where epochs or steps limit it."""
+    total = trainer.estimated_stepping_batches
+    return int(total) if math.isfinite(total) else None
+
+
+def _figures(trainer: pl.Trainer) -> str:
+    metrics = trainer.callback_metrics
+    return "  ".join(
+        f"{label} {float(metrics[key]):{style}}"
+        for key, (label, style) in _SHOWN.items()
+        if key in metrics
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

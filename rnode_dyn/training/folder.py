@@ -1,0 +1,110 @@
+"""The run folder: what lies where, and how a run is read back."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.recipe.build import build_model
+from rnode_dyn.recipe.load import load_recipe, recipe_to_toml
+from rnode_dyn.recipe.schema import Recipe
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used, and why."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe: running it again repeats the run."""
+        return self.path / "recipe.toml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of ``last.ckpt`` and ``best.ckpt``."""
+        return self.path / "checkpoints"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """The newest weights, with all that resuming needs."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The weights with the best held-out bits per dimension."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def samples(self) -> Path:
+        """Folder of pictures."""
+        return self.path / "samples"
+
+    @property
+    def summary(self) -> Path:
+        """The run's figures, as JSON."""
+        return self.path / "summary.json"
+
+    @property
+    def metrics(self) -> Path:
+        """The training's figures, step by step."""
+        return self.path / "metrics.csv"
+
+    def create(self, recipe: Recipe) -> None:
+        """Make the folder and write the resolved recipe.
+
+        Raises:
+            RunError: if something is there already.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunError(
+                f"{self.path} exists already and is not empty: give another --output, or go on "
+                f"with that run by --resume {self.path}."
+            )
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.samples.mkdir(exist_ok=True)
+        self.recipe.write_text(recipe_to_toml(recipe), encoding="utf-8")
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the run's figures."""
+        self.summary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+    def checkpoint(self) -> Path:
+        """Return the best checkpoint, or the last where none is best yet.
+
+        Raises:
+            RunError: if the folder is no run, or has no checkpoint yet.
+        """
+        if not self.recipe.is_file():
+            raise RunError(
+                f"{self.path} is no run folder: it has no recipe.toml. Give the folder that "
+                "`rnode-dyn run` printed."
+            )
+        for path in (self.best_checkpoint, self.last_checkpoint):
+            if path.is_file():
+                return path
+        raise RunError(f"{self.path} has no checkpoint yet: let it train for one epoch at least.")
+
+    def load(self) -> tuple[Recipe, MultiscaleFlow]:
+        """Return the run's recipe and its trained flow, in evaluation mode, on the CPU."""
+        checkpoint = self.checkpoint()
+        recipe = load_recipe(self.recipe)
+        model = build_model(recipe)
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        prefix = "model."
+        model.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        )
+        return recipe, model.eval()

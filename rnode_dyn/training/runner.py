@@ -1,0 +1,253 @@
+"""Running a recipe from data to summary."""
+
+import logging
+import time
+import warnings
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from rich.console import Console
+
+from rnode_dyn.data.module import FlowDataModule
+from rnode_dyn.data.splits import Splits
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.recipe.build import build_model, load_splits
+from rnode_dyn.recipe.load import load_recipe
+from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.report.pictures import draw_pictures
+from rnode_dyn.training.display import TrainingDisplay
+from rnode_dyn.training.evaluate import evaluate
+from rnode_dyn.training.folder import RunError, RunFolder
+from rnode_dyn.training.history import restore_metrics
+from rnode_dyn.training.module import FlowTraining, OptimizerSettings
+from rnode_dyn.training.random_state import RandomState
+from rnode_dyn.training.sample_grids import SampleGrids
+from rnode_dyn.training.summary import summarize
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Attributes:
+        folder: Where it lies.
+        summary: Its figures, as in ``summary.json``.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+
+
+def run(
+    recipe: Recipe,
+    output: str | Path | None = None,
+    *,
+    resume: bool = False,
+    console: Console | None = None,
+) -> RunResult:
+    """Train a recipe's flow, measure it on the test split, and draw from it.
+
+    Args:
+        recipe: What to run.
+        output: The run folder; left out, a new one under ``runs``.
+        resume: Go on from ``output``'s last checkpoint.
+        console: Where progress is shown; nothing is, when left out.
+
+    Returns:
+        The run folder and its figures.
+
+    Raises:
+        RecipeError: if model and data do not fit, or the data are not there.
+        RunError: if the folder cannot be used.
+        SolverError: if a solve breaks down; the last checkpoint is kept.
+        KeyboardInterrupt: if the training was interrupted; the last checkpoint is kept.
+    """
+    console = Console(quiet=True) if console is None else console
+    folder = RunFolder(Path(output) if output is not None else _new_folder(recipe))
+    pl.seed_everything(recipe.seed, workers=True, verbose=False)
+    splits = load_splits(recipe)
+    model = build_model(recipe, splits.event)
+    if resume:
+        folder.checkpoint()
+    else:
+        folder.create(recipe)
+    steps, seconds = _train(recipe, model, splits, folder, console, resume)
+    return _finish(recipe, splits, folder, steps, seconds)
+
+
+def resume(folder: str | Path, console: Console | None = None) -> RunResult:
+    """Go on with an interrupted run, to the end that its recipe says."""
+    path = Path(folder)
+    if not RunFolder(path).recipe.is_file():
+        raise RunError(f"{path} is no run folder: it has no recipe.toml.")
+    return run(load_recipe(RunFolder(path).recipe), path, resume=True, console=console)
+
+
+def _new_folder(recipe: Recipe) -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{recipe.name}-{stamp}"
+
+
+def _train(
+    recipe: Recipe,
+    model: MultiscaleFlow,
+    splits: Splits,
+    folder: RunFolder,
+    console: Console,
+    resume: bool,
+) -> tuple[int, float]:
+    """Train; return the steps taken in all, and the seconds that they took here."""
+    train = recipe.train
+    logger = CSVLogger(folder.path, name="", version="")
+    if resume:
+        restore_metrics(logger, folder)
+    module = FlowTraining(
+        model,
+        splits.event,
+        optimizer=OptimizerSettings(
+            train.learning_rate, train.warmup_steps, train.schedule, train.weight_decay
+        ),
+    )
+    with _quiet_lightning():
+        trainer = _trainer(recipe, folder, logger, console)
+        data = _data_module(recipe, splits)
+        started = time.monotonic()
+        _fit(trainer, module, data, folder, resume)
+        seconds = time.monotonic() - started
+        _keep_the_end(trainer, module, data, folder)
+    return trainer.global_step, seconds
+
+
+def _fit(
+    trainer: pl.Trainer,
+    module: FlowTraining,
+    data: FlowDataModule,
+    folder: RunFolder,
+    resume: bool,
+) -> None:
+    checkpoint = folder.last_checkpoint if resume else None
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    except SystemExit:
+        # Lightning turns an interrupt into an exit of its own.
+        raise KeyboardInterrupt from None
+    except SolverError as error:
+        if folder.last_checkpoint.is_file():
+            error.add_note(f"the last sound weights are in {folder.last_checkpoint}")
+        raise
+
+
+def _keep_the_end(
+    trainer: pl.Trainer, module: FlowTraining, data: FlowDataModule, folder: RunFolder
+) -> None:
+    """Save what a limit on steps or minutes cut off in the middle of an epoch.
+
+    Lightning validates and saves at the ends of epochs only.
+    """
+    keeper = trainer.checkpoint_callback
+    assert isinstance(keeper, ModelCheckpoint)  # _callbacks put it there
+    if keeper._last_global_step_saved == trainer.global_step:
+        return
+    best = keeper.best_model_score
+    bits = trainer.validate(module, datamodule=data, verbose=False)[0]["validation/bits_per_dim"]
+    trainer.save_checkpoint(folder.last_checkpoint)
+    if best is None or bits < float(best):
+        trainer.save_checkpoint(folder.best_checkpoint)
+
+
+def _data_module(recipe: Recipe, splits: Splits) -> FlowDataModule:
+    data = recipe.data
+    return FlowDataModule(
+        splits,
+        batch_size=data.batch_size,
+        eval_batch_size=data.eval_batch_size,
+        flips=data.flips,
+        workers=data.workers,
+        seed=recipe.seed,
+    )
+
+
+def _trainer(
+    recipe: Recipe, folder: RunFolder, logger: CSVLogger, console: Console
+) -> pl.Trainer:
+    train = recipe.train
+    limit = None if train.max_minutes is None else timedelta(minutes=train.max_minutes)
+    return pl.Trainer(
+        accelerator=train.accelerator,
+        devices=train.devices,
+        num_nodes=train.nodes,
+        strategy=train.strategy,
+        precision=train.precision,
+        max_epochs=-1 if train.epochs is None else train.epochs,
+        max_steps=-1 if train.max_steps is None else train.max_steps,
+        max_time=limit,
+        gradient_clip_val=train.clip,
+        check_val_every_n_epoch=train.validate_every,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        logger=logger,
+        callbacks=_callbacks(recipe, folder, console),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _callbacks(recipe: Recipe, folder: RunFolder, console: Console) -> list[Callback]:
+    minutes = recipe.train.max_minutes
+    callbacks: list[Callback] = [
+        TrainingDisplay(console, max_seconds=None if minutes is None else 60 * minutes),
+        RandomState(),
+    ]
+    if recipe.train.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=recipe.train.ema))
+    if recipe.samples.every is not None:
+        callbacks.append(SampleGrids(recipe, folder.samples))
+    callbacks.append(
+        ModelCheckpoint(
+            folder.checkpoints,
+            filename="best",
+            monitor="validation/bits_per_dim",
+            save_last=True,
+            enable_version_counter=False,
+        )
+    )
+    return callbacks
+
+
+def _finish(
+    recipe: Recipe, splits: Splits, folder: RunFolder, steps: int, seconds: float
+) -> RunResult:
+    """Measure the best weights on the test split, and draw from them."""
+    _, model = folder.load()
+    batches = _data_module(recipe, splits).test_dataloader()
+    evaluation = evaluate(model, batches, splits.event, recipe.seed)
+    draw_pictures(recipe, model, splits, folder.samples)
+    summary = summarize(
+        evaluation, model, train_steps=steps, wall_clock_s=seconds, seed=recipe.seed
+    )
+    folder.write_summary(summary)
+    return RunResult(folder.path, summary)
+
+
+class _quiet_lightning:  # noqa: N801  # a context manager, read as a phrase
+    """Keep Lightning's announcements and its advice about workers off the screen."""
+
+    def __enter__(self) -> None:
+        self.logger = logging.getLogger("pytorch_lightning")
+        self.level = self.logger.level
+        self.logger.setLevel(logging.ERROR)
+        self.filters = warnings.catch_warnings()
+        self.filters.__enter__()
+        for module in ("pytorch_lightning", "lightning_fabric"):
+            warnings.filterwarnings("ignore", module=module)
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+
+    def __exit__(self, *error: object) -> None:
+        self.filters.__exit__(None, None, None)
+        self.logger.setLevel(self.level)

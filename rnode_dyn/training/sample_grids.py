@@ -1,0 +1,31 @@
+"""Grids of samples while a flow trains."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.report.pictures import draw_grid, shows_as_image
+from rnode_dyn.training.module import FlowTraining
+
+
+class SampleGrids(pl.Callback):
+    """Draws a grid of samples every so many epochs, the same latent variables each time.
+
+    Args:
+        recipe: Says how many samples, how often, at what temperature.
+        folder: Where the pictures go.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.recipe, self.folder = recipe, folder
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw, in evaluation mode and with the averaged weights where there are any."""
+        every = self.recipe.samples.every
+        epoch = trainer.current_epoch + 1
+        if every is None or epoch % every or not trainer.is_global_zero:
+            return
+        if isinstance(pl_module, FlowTraining) and shows_as_image(pl_module.event):
+            path = self.folder / f"epoch-{epoch:04}.png"
+            draw_grid(self.recipe, pl_module.model, pl_module.event, path)
