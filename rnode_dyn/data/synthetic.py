@@ -83,7 +83,7 @@ DRAWS: dict[str, Draw] = {
 }
 
 
-def describe(request: DataRequest) -> Event:  # noqa: ARG001
+def describe(request: DataRequest) -> Event:
     """One point of the plane."""
     return Event((2,))
 

@@ -53,6 +53,7 @@ def activation(name: str) -> Activation:
         ValueError: if there is none.
 
     Example:
+        >>> import torch
         >>> float(activation("softplus").derivative(torch.zeros(())))
         0.5
     """

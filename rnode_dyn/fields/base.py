@@ -18,6 +18,7 @@ def value_and_vjp(field: Callable, t: Tensor, x: Tensor, v: Tensor) -> tuple[Ten
         v: Cotangent, like ``x``.
 
     Example:
+        >>> import torch
         >>> x, v = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]])
         >>> value_and_vjp(lambda t, x: x**2, torch.zeros(()), x, v)
         (tensor([[1., 4.]]), tensor([[2., 0.]]))
@@ -25,7 +26,7 @@ def value_and_vjp(field: Callable, t: Tensor, x: Tensor, v: Tensor) -> tuple[Ten
     own = getattr(field, "value_and_vjp", None)
     if own is not None:
         return own(t, x, v)
-    value, pull_back = torch.func.vjp(lambda state: field(t, state), x)
+    value, pull_back, *_ = torch.func.vjp(lambda state: field(t, state), x)
     return value, pull_back(v)[0]
 
 
@@ -33,6 +34,7 @@ def jvp(field: Callable, t: Tensor, x: Tensor, dt: Tensor, dx: Tensor) -> Tensor
     """Return ∂f/∂t · dt + ∂f/∂x · dx at (t, x).
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[1.0, 2.0]])
         >>> jvp(lambda t, x: t * x, torch.tensor(3.0), x, torch.tensor(1.0), torch.ones(1, 2))
         tensor([[4., 5.]])
@@ -52,7 +54,7 @@ class TorchdynField(nn.Module):
         self.module = module
         self.takes_time = "t" in signature(module.forward).parameters
 
-    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # noqa: ARG002  # torchdyn's
+    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # torchdyn's
         """Evaluate the field."""
         if self.takes_time:
             return self.module(t, x)
@@ -77,7 +79,7 @@ class FunctionField(nn.Module):
         super().__init__()
         self.function = function
 
-    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # noqa: ARG002  # torchdyn's
+    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # torchdyn's
         """Evaluate the field."""
         return self.function(t, x)
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -49,6 +48,7 @@ class ConvField(FeedForwardField):
         activation: ``softplus``, ``tanh``, ``elu``, ``silu`` or ``sigmoid``.
 
     Example:
+        >>> import torch
         >>> field = ConvField(channels=1, hidden=(8, 8))
         >>> field(torch.tensor(0.5), torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 1, 8, 8])

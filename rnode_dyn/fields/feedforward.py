@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -42,7 +42,7 @@ class FeedForwardField(nn.Module):
         for parameter in self.layers[-1].parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # noqa: ARG002  # torchdyn's
+    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # torchdyn's
         """Evaluate the field at time ``t`` (0-dim) and state ``x`` (batch, *event)."""
         for layer in self.layers[:-1]:
             x = self.activation.function(layer(t, x))
@@ -55,7 +55,8 @@ class FeedForwardField(nn.Module):
             before.append(layer(t, x))
             x = self.activation.function(before[-1])
         value = self.layers[-1](t, x)
-        v = self.layers[-1].transpose(v)  # type: ignore[operator]
-        for layer, a in zip(reversed(self.layers[:-1]), reversed(before), strict=True):
+        *hidden, last = cast(list[TimeLayer], list(self.layers))
+        v = last.transpose(v)
+        for layer, a in zip(reversed(hidden), reversed(before), strict=True):
             v = layer.transpose(v * self.activation.derivative(a))
         return value, v

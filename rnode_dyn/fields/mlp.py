@@ -41,6 +41,7 @@ class MLPField(FeedForwardField):
         activation: ``softplus``, ``tanh``, ``elu``, ``silu`` or ``sigmoid``.
 
     Example:
+        >>> import torch
         >>> field = MLPField(2, hidden=(16, 16))
         >>> field(torch.tensor(0.5), torch.zeros(3, 2)).shape
         torch.Size([3, 2])

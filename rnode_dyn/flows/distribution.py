@@ -25,7 +25,7 @@ class FlowDistribution(Distribution):
         (torch.Size([5, 2]), torch.Size([5]))
     """
 
-    arg_constraints = {}  # noqa: RUF012  # torch's own protocol
+    arg_constraints = {}  # type: ignore[assignment]  # noqa: RUF012  # torch's own protocol
     has_rsample = True
 
     def __init__(
@@ -69,10 +69,11 @@ class FlowDistribution(Distribution):
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
-    """log N(z; 0, I) of each sample, ``(batch,)``.
+    """Log N(z; 0, I) of each sample, ``(batch,)``.
 
     Example:
-        >>> standard_normal_log_prob(torch.zeros(1, 2))
+        >>> import torch
+    >>> standard_normal_log_prob(torch.zeros(1, 2))
         tensor([-1.8379])
     """
     return Normal(0.0, 1.0, validate_args=False).log_prob(z).flatten(1).sum(1)

@@ -44,7 +44,9 @@ class Divergence(ABC):
         """Draw the noise of one solve for states like ``x``, or nothing where none is needed."""
 
     @abstractmethod
-    def linearize(self, field: Callable, t: Tensor, x: Tensor, noise: Tensor | None) -> Linearization:
+    def linearize(
+        self, field: Callable, t: Tensor, x: Tensor, noise: Tensor | None
+    ) -> Linearization:
         """Evaluate the field and its divergence at ``(t, x)``."""
 
 
@@ -61,6 +63,7 @@ class HutchinsonDivergence(Divergence):
         probes: Probes to average over.
 
     Example:
+        >>> import torch
         >>> HutchinsonDivergence("rademacher").draw(torch.zeros(2, 3)).abs()
         tensor([[[1., 1., 1.],
                  [1., 1., 1.]]])
@@ -85,7 +88,9 @@ class HutchinsonDivergence(Divergence):
         # The sign of a Gaussian, in which zero counts as positive.
         return noise if self.noise == "gaussian" else (noise >= 0).to(x.dtype) * 2 - 1
 
-    def linearize(self, field: Callable, t: Tensor, x: Tensor, noise: Tensor | None) -> Linearization:
+    def linearize(
+        self, field: Callable, t: Tensor, x: Tensor, noise: Tensor | None
+    ) -> Linearization:
         """Evaluate the field with one vector-Jacobian product a probe."""
         probes = self.draw(x) if noise is None else noise
         products = [(probe, *value_and_vjp(field, t, x, probe)) for probe in probes]
@@ -103,10 +108,12 @@ class ExactDivergence(Divergence):
     check estimates with.
     """
 
-    def draw(self, x: Tensor) -> None:  # noqa: ARG002  # nothing is random here
+    def draw(self, x: Tensor) -> None:  # nothing is random here
         """Nothing is random here."""
 
-    def linearize(self, field: Callable, t: Tensor, x: Tensor, noise: Tensor | None) -> Linearization:  # noqa: ARG002
+    def linearize(
+        self, field: Callable, t: Tensor, x: Tensor, noise: Tensor | None
+    ) -> Linearization:
         """Evaluate the field with one vector-Jacobian product an entry, all in one batch."""
         batch, size = len(x), x[0].numel()
         basis = torch.eye(size, dtype=x.dtype, device=x.device).repeat_interleave(batch, dim=0)

@@ -80,6 +80,7 @@ class MultiscaleFlow(Transform):
         ValueError: where a scale does not fit, naming it and the shapes.
 
     Example:
+        >>> import torch
         >>> from rnode_dyn import ConvField, RK4, FixedStep, Solver
         >>> solver = Solver(RK4(), FixedStep(0.5))
         >>> flow = MultiscaleFlow((1, 8, 8), [

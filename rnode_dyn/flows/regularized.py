@@ -3,11 +3,10 @@
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
-from typing import Any
+from typing import Any, cast
 
-import torch
-from torch import Tensor
-from torchdyn.core import NeuralODE
+from torch import Tensor, nn
+from torchdyn.core import DEFunc, NeuralODE
 from torchdyn.nn import Augmenter
 
 from rnode_dyn.fields.base import FunctionField, as_field
@@ -41,7 +40,8 @@ class RegularizedFlow(NeuralODE):
         ValueError: if ``end_time`` is not positive, or a regularizer comes twice.
 
     Example:
-        >>> from rnode_dyn import MLPField, KineticEnergy
+        >>> import torch
+        >>> from rnode_dyn import KineticEnergy, MLPField
         >>> flow = RegularizedFlow(MLPField(2), regularizers=[KineticEnergy(0.01)])
         >>> z, log_det, penalties = flow(torch.zeros(3, 2))
         >>> z.shape, log_det.shape, list(penalties)
@@ -69,7 +69,7 @@ class RegularizedFlow(NeuralODE):
             raise ValueError(f"end_time is {end_time!r}; write a positive number, such as 1.0.")
         # torchdyn prints where a field has no parameters, and gives it one.
         with redirect_stdout(StringIO()):
-            super().__init__(as_field(field), solver=solver.algorithm, return_t_eval=False)
+            super().__init__(as_field(field), solver="rk4", return_t_eval=False)
         self._take_over_from_torchdyn()
         self.solver, self.eval_solver = solver, eval_solver
         self.divergence, self.eval_divergence = divergence, eval_divergence
@@ -79,17 +79,22 @@ class RegularizedFlow(NeuralODE):
         self.stats = SolveStats()
 
     def _take_over_from_torchdyn(self) -> None:
-        """Drop what torchdyn keeps for its own solve: a Solver says all of it here."""
+        """Drop what torchdyn keeps for its own solve, which a Solver says here."""
         # A non-leaf tensor: with it neither deepcopy nor pickle would work.
         self.vf_params = None
         for name in ("solver", "solver_adjoint"):
             del self._modules[name]
-        self.vf._parameters.pop("dummy_parameter", None)
+        self.defunc._parameters.pop("dummy_parameter", None)
 
     @property
-    def field(self) -> torch.nn.Module:
+    def defunc(self) -> DEFunc:
+        """Torchdyn's wrapper of the field."""
+        return cast(DEFunc, self.vf)
+
+    @property
+    def field(self) -> nn.Module:
         """The field f(t, x)."""
-        return self.vf.vf
+        return cast(nn.Module, self.defunc.vf)
 
     def forward(self, x: Tensor) -> FlowResult:  # type: ignore[override]
         """Carry data to the latent variable.
@@ -126,7 +131,13 @@ class RegularizedFlow(NeuralODE):
         self.stats = solution.stats
         return solution.x
 
-    def odeint(self, x: Tensor, t_span: Tensor, save_at: Any = (), args: Any = None) -> tuple:
+    def odeint(
+        self,
+        x: Tensor,
+        t_span: Tensor,
+        save_at: Any = (),
+        args: Any = None,  # torchdyn\'s
+    ) -> tuple:
         """Solve for the states alone, the way torchdyn's problems are asked to."""
         times = t_span if len(save_at) == 0 else save_at
         return times, self.trajectory(x, times)
@@ -192,7 +203,7 @@ class RegularizedFlow(NeuralODE):
 
     def __repr__(self) -> str:
         """Show the flow as modules are shown; torchdyn's own needs what we dropped."""
-        return torch.nn.Module.__repr__(self)
+        return nn.Module.__repr__(self)
 
 
 def _check_kind(name: str, value: object, kind: type) -> None:

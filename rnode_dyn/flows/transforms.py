@@ -39,6 +39,7 @@ class LogitTransform(Transform):
         alpha: α in (0, ½): keeps 0 and 1 away from infinity.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[0.0, 0.5, 1.0]])
         >>> y, log_det, _ = LogitTransform(0.05)(x)
         >>> y
@@ -66,7 +67,7 @@ class LogitTransform(Transform):
         return FlowResult(x, -self._log_det(z), {})
 
     def _log_det(self, y: Tensor) -> Tensor:
-        """log dy/dx = log(1 − 2α) − log p(1 − p), where p = sigmoid(y)."""
+        """Log dy/dx = log(1 − 2α) − log p(1 − p), where p = sigmoid(y)."""
         slopes = math.log(1 - 2 * self.alpha) + F.softplus(-y) + F.softplus(y)
         return slopes.flatten(1).sum(1)
 
@@ -103,6 +104,7 @@ class Squeeze(Transform):
     """(C, H, W) → (4C, H/2, W/2): each 2×2 patch becomes channels (Dinh et al., RealNVP, 2017).
 
     Example:
+        >>> import torch
         >>> Squeeze()(torch.zeros(1, 3, 8, 8)).z.shape
         torch.Size([1, 12, 4, 4])
     """
@@ -137,6 +139,7 @@ class Compose(Transform):
         steps: The maps, first to last.
 
     Example:
+        >>> import torch
         >>> chain = Compose([LogitTransform(0.05), Squeeze()])
         >>> z, log_det, _ = chain(torch.rand(2, 1, 4, 4))
         >>> z.shape, torch.allclose(chain.inverse(z).log_det, -log_det)

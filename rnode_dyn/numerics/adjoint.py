@@ -51,7 +51,7 @@ class _Attached(torch.autograd.Function):
     """An adjoint run as a node of autograd's graph."""
 
     @staticmethod
-    def forward(ctx: Any, run: AdjointRun, x0: Tensor, *parameters: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(ctx: Any, run: AdjointRun, x0: Tensor, *parameters: Tensor) -> Tensor:
         ctx.run = run
         return run.forward(x0)
 

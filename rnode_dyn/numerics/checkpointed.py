@@ -27,7 +27,7 @@ class _Segment:
 
 
 class CheckpointedRun(AdjointRun):
-    """Forward: keep the state of every so many accepted steps. Backward: remake and differentiate."""
+    """Forward: keep every so many states. Backward: remake the steps between and differentiate."""
 
     def __init__(
         self,

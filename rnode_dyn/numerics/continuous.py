@@ -70,10 +70,8 @@ class ContinuousRun(AdjointRun):
         ends = [*self.times[:-1][::-1], t0]
         if self.times[-1] != t1:
             yield None, t1, self.times[-1]
-        for row, start, end in zip(
-            reversed(range(len(self.times))), reversed(self.times), ends, strict=True
-        ):
-            yield row, start, end
+        rows = reversed(range(len(self.times)))
+        yield from zip(rows, reversed(self.times), ends, strict=True)
 
     def _solve(self, y: Tensor, t_span: tuple[float, float]) -> Tensor:
         solver = self.solver
@@ -111,9 +109,7 @@ class ContinuousRun(AdjointRun):
         return sum(p.numel() for p in self.parameters)
 
     def _flat(self, gradients: Sequence[Tensor | None]) -> Tensor:
-        self.used = [
-            was or now is not None for was, now in zip(self.used, gradients, strict=True)
-        ]
+        self.used = [was or now is not None for was, now in zip(self.used, gradients, strict=True)]
         parts = [
             (torch.zeros_like(p) if gradient is None else gradient).reshape(-1)
             for p, gradient in zip(self.parameters, gradients, strict=True)

@@ -4,6 +4,7 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -28,7 +29,7 @@ def save_times(
     outside = [t for t in times if not min(t0, t1) <= t <= max(t0, t1)]
     if outside:
         raise ValueError(f"save_at asks for t = {outside[0]}, outside the time span ({t0}, {t1}).")
-    if any(ahead * (after - before) <= 0 for before, after in zip(times, times[1:], strict=False)):
+    if any(ahead * (after - before) <= 0 for before, after in pairwise(times)):
         raise ValueError(
             f"save_at must run from {t0} towards {t1} without repeating a time: sort it"
             f"{', largest first' if ahead < 0 else ''}."

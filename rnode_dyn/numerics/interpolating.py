@@ -30,7 +30,7 @@ class InterpolatingRun(ContinuousRun):
         self.state = DenseSolution(self.solver.algorithm, self.backward_field, self.steps)
         return super().backward(grad)
 
-    def pack(self, row: int | None, adjoint: Tensor, gradient: Tensor) -> Tensor:  # noqa: ARG002
+    def pack(self, row: int | None, adjoint: Tensor, gradient: Tensor) -> Tensor:
         """The state comes from the dense output; the vector holds a and g."""
         return torch.cat([adjoint.reshape(-1), gradient])
 

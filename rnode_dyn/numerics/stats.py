@@ -57,7 +57,7 @@ class CountedField:
             slope.register_hook(self._count_vjp)
         return slope
 
-    def _count_vjp(self, grad: Tensor) -> None:  # noqa: ARG002  # a hook's signature
+    def _count_vjp(self, grad: Tensor) -> None:  # a hook's signature
         self.stats.nvjp += 1
 
 

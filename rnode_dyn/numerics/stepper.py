@@ -165,7 +165,7 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
         t: Tensor,
         dt: Tensor,
         k1: Tensor | None = None,
-        args: Any = None,  # noqa: ARG002  # part of torchdyn's template
+        args: Any = None,  # part of torchdyn's template
     ) -> tuple:
         """Make one step the way torchdyn's ``odeint`` asks for it.
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -74,7 +75,7 @@ class FixedStep:
         x: Tensor,
         t_span: tuple[float, float],
         stats: SolveStats,
-        norm: ErrorNorm,  # noqa: ARG002  # part of the protocol
+        norm: ErrorNorm,
     ) -> Iterator[Step]:
         """Yield the steps; a state that is not finite raises once the span is done.
 
@@ -84,7 +85,7 @@ class FixedStep:
         times = [t_span[0] + (t_span[1] - t_span[0]) * i / count for i in range(count)]
         times.append(t_span[1])
         slope, finite = None, [_finite_samples(x)]
-        for start, end in zip(times, times[1:], strict=False):
+        for start, end in pairwise(times):
             step = algorithm.advance(rhs, start, end - start, x, slope)
             step.ends_at = end
             stats.accepted += 1

@@ -49,7 +49,7 @@ class TorchdynAlgorithm(nn.Module, Algorithm):
 
 
 def _torchdyn_field(rhs: RightHandSide) -> Callable[..., Tensor]:
-    def field(t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # noqa: ARG001  # torchdyn's
+    def field(t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # torchdyn's
         return rhs(float(t), x)
 
     return field

@@ -50,7 +50,9 @@ def evaluations_per_solve(solver: Solver, end_time: float) -> int | None:
 def architecture_tree(name: str, model: MultiscaleFlow) -> Tree:
     """Draw the model: scales, blocks with shapes and parameters, splits."""
     figures = describe_model(model)
-    tree = Tree(f"[bold]{name}[/]  {_shape(model.event_shape)}  {figures['parameters']:,} parameters")
+    tree = Tree(
+        f"[bold]{name}[/]  {_shape(model.event_shape)}  {figures['parameters']:,} parameters"
+    )
     for transform in model.preprocess.steps:
         tree.add(f"[dim]{transform}[/]")
     stations = iter(model.walk())

@@ -40,6 +40,7 @@ def on_levels(u: Tensor, levels: int) -> Tensor:
     """Return the shades, 0 for the lowest level and 1 for the highest, of points of the cube.
 
     Example:
+        >>> import torch
         >>> on_levels(torch.tensor([-0.1, 0.0, 0.6, 1.0]), levels=2)
         tensor([0., 0., 1., 1.])
     """

@@ -35,5 +35,3 @@ def draw_grid(recipe: Recipe, model: MultiscaleFlow, event: Event, path: Path) -
 def shows_as_image(event: Event) -> bool:
     """Whether samples are grey or coloured images."""
     return len(event.shape) == 3 and event.shape[0] in (1, 3) and event.levels is not None
-
-

@@ -39,7 +39,7 @@ class TrainingDisplay(pl.Callback):
         self.first_step = 0
         self.progress: Progress | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the display."""
         self.started = self.last_line = time.monotonic()
         self.first_step = trainer.global_step
@@ -60,10 +60,10 @@ class TrainingDisplay(pl.Callback):
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,  # noqa: ARG002
-        outputs: Any,  # noqa: ARG002
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Show the newest figures."""
         if self.progress is not None:
@@ -73,7 +73,7 @@ class TrainingDisplay(pl.Callback):
         elif time.monotonic() - self.last_line >= self.seconds_between_lines:
             self._write_line(trainer)
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the last figures standing."""
         if self.progress is None:
             self._write_line(trainer)
@@ -81,9 +81,9 @@ class TrainingDisplay(pl.Callback):
 
     def on_exception(
         self,
-        trainer: pl.Trainer,  # noqa: ARG002
-        pl_module: pl.LightningModule,  # noqa: ARG002
-        exception: BaseException,  # noqa: ARG002
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        exception: BaseException,
     ) -> None:
         """Give the terminal back."""
         self._stop()

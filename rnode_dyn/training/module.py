@@ -69,6 +69,7 @@ class FlowTraining(pl.LightningModule):
         super().__init__()
         self.model, self.event = model, event
         self.objective = Likelihood() if objective is None else objective
+        self.validated_at = -1
         self.optimizer_settings = OptimizerSettings() if optimizer is None else optimizer
 
     def dequantize(self, batch: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ class FlowTraining(pl.LightningModule):
             return batch
         return UniformDequantization(self.event.levels)(batch)
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:  # noqa: ARG002  # Lightning's
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss on a batch, and log its figures with the evaluations they took."""
         loss = self.objective.loss(self.model, self.dequantize(batch), self.event)
         evaluations = sum(block.stats.nfe for block in self.model.blocks)
@@ -91,6 +92,10 @@ class FlowTraining(pl.LightningModule):
             torch.manual_seed(_VALIDATION_SEED + batch_idx)
             bits = bits_of(self.model(self.dequantize(batch)), self.event)
         self.log("validation/bits_per_dim", bits.mean(), batch_size=len(batch), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Remember which step's weights were validated."""
+        self.validated_at = self.trainer.global_step
 
     def configure_optimizers(self) -> Any:
         """Return Adam and its schedule."""

@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from rnode_dyn.training.evaluate import evaluate
 from rnode_dyn.training.folder import RunError, RunFolder
 from rnode_dyn.training.history import restore_metrics
 from rnode_dyn.training.module import FlowTraining, OptimizerSettings
-from rnode_dyn.training.random_state import RandomState
 from rnode_dyn.training.sample_grids import SampleGrids
+from rnode_dyn.training.step_seed import StepSeed
 from rnode_dyn.training.summary import summarize
 
 
@@ -104,9 +104,6 @@ def _train(
 ) -> tuple[int, float]:
     """Train; return the steps taken in all, and the seconds that they took here."""
     train = recipe.train
-    logger = CSVLogger(folder.path, name="", version="")
-    if resume:
-        restore_metrics(logger, folder)
     module = FlowTraining(
         model,
         splits.event,
@@ -115,6 +112,9 @@ def _train(
         ),
     )
     with _quiet_lightning():
+        logger = CSVLogger(folder.path, name="", version="")
+        if resume:
+            restore_metrics(logger, folder)
         trainer = _trainer(recipe, folder, logger, console)
         data = _data_module(recipe, splits)
         started = time.monotonic()
@@ -152,7 +152,7 @@ def _keep_the_end(
     """
     keeper = trainer.checkpoint_callback
     assert isinstance(keeper, ModelCheckpoint)  # _callbacks put it there
-    if keeper._last_global_step_saved == trainer.global_step:
+    if module.validated_at == trainer.global_step:
         return
     best = keeper.best_model_score
     bits = trainer.validate(module, datamodule=data, verbose=False)[0]["validation/bits_per_dim"]
@@ -173,9 +173,7 @@ def _data_module(recipe: Recipe, splits: Splits) -> FlowDataModule:
     )
 
 
-def _trainer(
-    recipe: Recipe, folder: RunFolder, logger: CSVLogger, console: Console
-) -> pl.Trainer:
+def _trainer(recipe: Recipe, folder: RunFolder, logger: CSVLogger, console: Console) -> pl.Trainer:
     train = recipe.train
     limit = None if train.max_minutes is None else timedelta(minutes=train.max_minutes)
     return pl.Trainer(
@@ -202,7 +200,7 @@ def _callbacks(recipe: Recipe, folder: RunFolder, console: Console) -> list[Call
     minutes = recipe.train.max_minutes
     callbacks: list[Callback] = [
         TrainingDisplay(console, max_seconds=None if minutes is None else 60 * minutes),
-        RandomState(),
+        StepSeed(recipe.seed),
     ]
     if recipe.train.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=recipe.train.ema))

@@ -1,0 +1,206 @@
+"""The command: every subcommand, as text and as JSON, and every way to get it wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from rnode_dyn import NonFiniteStateError, RunResult, SolverError, cli
+from rnode_dyn.cli import app
+from rnode_dyn.recipe.load import RecipeEntry, list_recipes
+
+GOOD = """
+name = "good"
+[data]
+dataset = "digits"
+train_size = 64
+validation_size = 20
+test_size = 20
+batch_size = 32
+[model]
+logit_alpha = 0.01
+[model.field]
+kind = "mlp"
+hidden = [8]
+[train]
+max_steps = 2
+[samples]
+count = 4
+"""
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "good.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_run_prints_a_table_and_the_folder(recipe: Path, tmp_path: Path) -> None:
+    result = call("run", recipe, "--output", tmp_path / "run")
+    assert result.exit_code == 0
+    assert "bits per dim" in result.stdout
+    assert f"run folder: {tmp_path / 'run'}" in result.stdout
+    assert "step 2" in result.stderr  # plain lines, since this is no terminal
+
+
+def test_run_prints_json_alone(recipe: Path, tmp_path: Path) -> None:
+    result = call("run", recipe, "--output", tmp_path / "run", "--set", "seed=9", "--json")
+    printed = json.loads(result.stdout)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert printed == {"run": str(tmp_path / "run"), **summary}
+    assert printed["seed"] == 9
+
+
+def test_evaluate_repeats_the_summary(finished: RunResult) -> None:
+    printed = json.loads(call("evaluate", finished.folder, "--seed", 3, "--json").stdout)
+    assert printed["bits_per_dim"] == pytest.approx(finished.summary["bits_per_dim"])
+    assert printed["samples"] == 60
+    assert [block["rejected"] >= 0 for block in printed["blocks"]] == [True]
+
+
+def test_evaluate_shows_what_each_block_cost(finished: RunResult) -> None:
+    output = call("evaluate", finished.folder, "--split", "validation").stdout
+    assert "evaluations" in output
+    assert "1×8×8" in output
+
+
+def test_sample_draws_a_picture_of_so_many(finished: RunResult, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "grid.png"
+    printed = json.loads(
+        call("sample", finished.folder, "-n", 9, "--temperature", 0.5, "--output", path, "--json")
+        .stdout
+    )  # fmt: skip
+    assert printed == {"file": str(path), "count": 9, "temperature": 0.5, "seed": 0}
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_sample_of_vectors_is_a_npy_file(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    overrides = ["train.max_steps=1", "data.train_size=256", "data.test_size=64"]
+    sets = [part for override in overrides for part in ("--set", override)]
+    assert call("run", "moons", *sets, "--output", folder).exit_code == 0
+    assert (folder / "samples" / "plane.png").is_file()
+    call("sample", folder, "-n", 5)
+    assert np.load(folder / "samples" / "samples-5-t1.npy").shape == (5, 2)
+
+
+@pytest.mark.parametrize("entry", list_recipes(), ids=lambda entry: entry.name)
+def test_every_recipe_is_listed_and_shown(entry: RecipeEntry) -> None:
+    names = [row["name"] for row in json.loads(call("recipes", "--json").stdout)]
+    assert entry.name in names
+    assert entry.name in call("recipes").stdout
+    shown = json.loads(call("show", entry.name, "--json").stdout)
+    assert shown["parameters"] > 0
+    assert shown["continuous_blocks"] >= shown["scales"] >= 1
+
+
+def test_show_draws_the_multiscale_tree() -> None:
+    # The 1×28×28 model of the paper, with random images in place of MNIST.
+    sets = ["data.dataset=fake", "data.channels=1", "data.image_size=28", "model.scales=auto",
+            "model.blocks=2", "model.field.kind=conv", "model.field.hidden=[64,64,64]"]  # fmt: skip
+    arguments = [part for text in sets for part in ("--set", text)]
+    output = call("show", "quickstart", *arguments).stdout
+    assert "800,636 parameters" in output
+    assert output.count("squeeze") == output.count("leaves") == 2
+    figures = json.loads(call("show", "quickstart", *arguments, "--json").stdout)
+    assert figures["parameters"] == 800_636
+    assert figures["latent_shapes"] == [[2, 14, 14], [4, 7, 7], [4, 7, 7]]
+    assert (figures["scales"], figures["continuous_blocks"]) == (3, 10)
+    assert figures["evaluations_per_forward"] == 160
+
+
+WRONG = {
+    "unknown key": (["data.batchsize=3"], ["data.batchsize", "did you mean data.batch_size"]),
+    "wrong type": (["data.batch_size=many"], ["data.batch_size", "'many'", "whole number"]),
+    "unknown data set": (["data.dataset=digit"], ["data.dataset", "did you mean digits"]),
+    "unknown algorithm": (["solver.algorithm=dopri4"], ["solver.algorithm", "did you mean dopri"]),
+    "negative step": (["solver.step=-0.25"], ["solver.step", "-0.25"]),
+    "image too small": (
+        ["model.scale=[{blocks=1, squeeze=true}, {squeeze=true}, {squeeze=true}, {squeeze=true}]"],
+        ["model.scale.3", "scale 3", "(64, 1, 1)", "cannot be squeezed"],
+    ),
+    "missing data": (["data.dataset=mnist", "data.root=nowhere"], ["nowhere", "MNIST"]),
+    "conv on vectors": (
+        ["data.dataset=moons", "model.logit_alpha=0", "model.field.kind=conv"],
+        ["model.field.kind", "mlp"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("overrides", "says"), WRONG.values(), ids=WRONG.keys())
+def test_wrong_recipes_exit_2_with_one_message(
+    overrides: list[str], says: list[str], recipe: Path, tmp_path: Path
+) -> None:
+    sets = [part for text in overrides for part in ("--set", text)]
+    result = call("run", recipe, *sets, "--output", tmp_path / "run")
+    assert result.exit_code == 2
+    assert not (tmp_path / "run").exists()
+    assert "Traceback" not in result.stderr
+    for fragment in says:
+        assert fragment in result.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "show"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(None, "no such recipe"), ("name = 1 2", "line 1"), ("name = 'x'\n", "data")],
+)
+def test_unusable_files_exit_2(
+    command: str, content: str | None, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.toml"
+    if content is not None:
+        path.write_text(content)
+    result = call(command, path)
+    assert (result.exit_code, says in result.stderr) == (2, True)
+    assert str(path) in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["run", "moons", "--resume", "somewhere"],
+        ["run", "--resume", "nowhere"],
+        ["evaluate", "nowhere"],
+        ["evaluate", "nowhere", "--split", "half"],
+        ["sample", "nowhere"],
+        ["sample", "nowhere", "-n", "0"],
+        ["sample", "nowhere", "--temperature", "-1"],
+        ["fly"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr
+
+
+def broken_solve() -> SolverError:
+    return NonFiniteStateError("it broke", t=0.5, dt=0.1, steps=3, nfe=12, worst_sample=7)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (broken_solve(), 1, "it broke (t = 0.5, dt = 0.1, 3 steps, 12 evaluations"),
+    ],
+)
+def test_failures_have_their_exit_status(
+    error: BaseException, code: int, says: str, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "run", fail)
+    result = call("run", recipe)
+    assert (result.exit_code, says in result.stderr) == (code, True)

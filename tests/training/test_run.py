@@ -1,0 +1,155 @@
+"""A run: what its folder holds, that it repeats, resumes, ends early, and fails with its place."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from rnode_dyn import Recipe, RunError, RunResult, SolverError, load_recipe, run
+from rnode_dyn.training.folder import RunFolder
+from rnode_dyn.training.runner import resume
+
+from .conftest import TINY, tiny
+
+SUMMARY = {
+    "bits_per_dim",
+    "bits_per_dim_stderr",
+    "bits_per_dim_bin_centre",
+    "nfe_forward",
+    "kinetic_energy",
+    "jacobian_frobenius",
+    "parameters",
+    "train_steps",
+    "wall_clock_s",
+    "seed",
+    "versions",
+}
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(RunFolder(folder).last_checkpoint, weights_only=True)["state_dict"]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    first, second = weights(one), weights(other)
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_the_folder_holds_what_it_should(finished: RunResult) -> None:
+    files = {str(p.relative_to(finished.folder)) for p in finished.folder.rglob("*") if p.is_file()}
+    assert files == {
+        "recipe.toml",
+        "metrics.csv",
+        "summary.json",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+        "samples/samples.png",
+        "samples/data.png",
+    }
+
+
+def test_the_summary_says_all_and_is_finite(finished: RunResult) -> None:
+    summary = json.loads((finished.folder / "summary.json").read_text())
+    assert summary == finished.summary
+    assert summary.keys() >= SUMMARY
+    assert all(math.isfinite(v) for v in summary.values() if isinstance(v, float))
+    assert summary["train_steps"] == 2 * (256 // 64)
+
+
+def test_training_beats_uniform_noise(finished: RunResult) -> None:
+    assert finished.summary["bits_per_dim"] < math.log2(17) - 0.2
+
+
+def test_metrics_have_the_figures_of_every_validation(finished: RunResult) -> None:
+    with (finished.folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    held_out = [float(r["validation/bits_per_dim"]) for r in rows if r["validation/bits_per_dim"]]
+    assert len(held_out) == 2
+    assert held_out[1] < held_out[0]
+
+
+def test_the_resolved_recipe_repeats_the_run(finished: RunResult, tmp_path: Path) -> None:
+    again = run(load_recipe(finished.folder / "recipe.toml"), tmp_path / "again")
+    assert same_weights(finished.folder, again.folder)
+    assert again.summary["bits_per_dim"] == finished.summary["bits_per_dim"]
+
+
+def test_resuming_repeats_bit_for_bit(finished: RunResult, tmp_path: Path) -> None:
+    run(tiny(epochs=1), tmp_path / "part")
+    folder = RunFolder(tmp_path / "part")
+    # The run was to have two epochs, and was stopped after the first.
+    folder.recipe.write_text((finished.folder / "recipe.toml").read_text())
+    resumed = resume(folder.path)
+    assert same_weights(finished.folder, resumed.folder)
+    assert resumed.summary["bits_per_dim"] == finished.summary["bits_per_dim"]
+
+
+def test_resuming_keeps_the_history(tmp_path: Path) -> None:
+    run(tiny(epochs=1), tmp_path / "part")
+    folder = RunFolder(tmp_path / "part")
+    folder.recipe.write_text(folder.recipe.read_text().replace("epochs = 1", "epochs = 2"))
+    resume(folder.path)
+    with folder.metrics.open() as file:
+        epochs = {row["epoch"] for row in csv.DictReader(file) if row["validation/bits_per_dim"]}
+    assert {float(epoch) for epoch in epochs} == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("limit", [{"max_steps": 3}, {"max_minutes": 0.0001}])
+def test_an_end_within_an_epoch_is_kept(limit: dict[str, float], tmp_path: Path) -> None:
+    result = run(tiny(epochs=None, **limit), tmp_path / "run")
+    checkpoint = torch.load(RunFolder(result.folder).last_checkpoint, weights_only=False)
+    assert checkpoint["global_step"] == result.summary["train_steps"] >= 1
+    assert RunFolder(result.folder).best_checkpoint.is_file()
+
+
+def test_averaged_weights_are_what_is_evaluated(tmp_path: Path) -> None:
+    result = run(tiny(epochs=1, ema=0.9), tmp_path / "run")
+    checkpoint = torch.load(RunFolder(result.folder).last_checkpoint, weights_only=False)
+    _, model = RunFolder(result.folder).load()
+    averaged = dict(model.named_parameters())
+    trained = checkpoint["current_model_state"]
+    differing = [k for k, v in averaged.items() if not torch.equal(v, trained[f"model.{k}"])]
+    assert differing
+
+
+def test_a_folder_in_use_is_not_overwritten(finished: RunResult) -> None:
+    before = (finished.folder / "summary.json").read_text()
+    with pytest.raises(RunError, match="is not empty: give another --output"):
+        run(tiny(), finished.folder)
+    assert (finished.folder / "summary.json").read_text() == before
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_what_is_no_run_is_refused(make: object, tmp_path: Path) -> None:
+    path = tmp_path / "nothing"
+    make(path)  # type: ignore[operator]
+    for use in (resume, lambda folder: RunFolder(folder).load()):
+        with pytest.raises(RunError, match="is no run folder"):
+            use(path)
+
+
+def test_a_solve_that_breaks_names_the_last_sound_weights(tmp_path: Path) -> None:
+    run(tiny(epochs=1), tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    text = folder.recipe.read_text().replace("epochs = 1", "epochs = 9")
+    folder.recipe.write_text(text.replace("learning_rate = 0.02", "learning_rate = 1e30"))
+    checkpoint = torch.load(folder.last_checkpoint, weights_only=False)
+    for group in checkpoint["optimizer_states"][0]["param_groups"]:
+        group["lr"] = group["initial_lr"] = 1e30
+    checkpoint["lr_schedulers"][0]["base_lrs"] = [1e30]
+    torch.save(checkpoint, folder.last_checkpoint)
+    before = weights(folder.path)
+    with pytest.raises(SolverError) as caught:
+        resume(folder.path)
+    assert str(folder.last_checkpoint) in "".join(caught.value.__notes__)
+    assert all(torch.equal(value, before[name]) for name, value in weights(folder.path).items())
+
+
+def test_nothing_is_written_when_model_and_data_do_not_fit(tmp_path: Path) -> None:
+    table = {**TINY, "data": {"dataset": "moons"}}
+    with pytest.raises(ValueError, match="continuous values"):
+        run(Recipe.model_validate(table), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
