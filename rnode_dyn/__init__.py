@@ -34,7 +34,7 @@ from rnode_dyn.numerics.stepping import AdaptiveStep, FixedStep
 from rnode_dyn.numerics.tableau import ButcherTableau
 from rnode_dyn.fields.conv import ConvField
 from rnode_dyn.fields.mlp import MLPField
-from rnode_dyn.flows.distribution import FlowDistribution
+from rnode_dyn.flows.distribution import FlowDistribution, LogProb
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence, HutchinsonDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -92,6 +92,7 @@ __all__ = [
     "JacobianFrobenius",
     "KineticEnergy",
     "Likelihood",
+    "LogProb",
     "LogitTransform",
     "MLPField",
     "MaxStepsError",

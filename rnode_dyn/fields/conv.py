@@ -39,7 +39,7 @@ class TimeConv(TimeLayer):
 class ConvField(FeedForwardField):
     """A stack of 3×3 convolutions f(t, x) on images, time a channel of every one.
 
-    The field of the paper's image models (Finlay et al. 2020, section 5): hidden layers of 64
+    The field of the paper's image models (Finlay et al. 2020): hidden layers of 64
     channels, softplus between.
 
     Args:

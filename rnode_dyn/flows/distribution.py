@@ -1,10 +1,24 @@
 """A flow as a torch distribution."""
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
+
+
+class LogProb(NamedTuple):
+    """A log-density and how well it is known.
+
+    Attributes:
+        mean: Mean over the repeats, in nats.
+        stderr: Its standard error; 0 where the divergence is exact.
+    """
+
+    mean: Tensor
+    stderr: Tensor
 
 
 class FlowDistribution(Distribution):
@@ -53,6 +67,24 @@ class FlowDistribution(Distribution):
         batch = value.shape[: value.dim() - dims]
         z, log_det, _ = self.model(value.reshape(-1, *self.event_shape))
         return (standard_normal_log_prob(z) + log_det).reshape(batch)
+
+    def estimate_log_prob(self, value: Tensor, repeats: int = 16) -> LogProb:
+        """Log-density of ``value`` from several solves, each with noise of its own.
+
+        Args:
+            value: Samples, ``(*batch, *event_shape)``.
+            repeats: How many solves to average over, 2 or more.
+
+        Returns:
+            Mean and standard error, each of shape ``batch``. Within one solve the probes of
+            ``HutchinsonDivergence(probes=…)`` are averaged already.
+        """
+        if repeats < 2:
+            raise ValueError(
+                f"repeats is {repeats}; a standard error takes 2 or more, and log_prob() takes 1."
+            )
+        estimates = torch.stack([self.log_prob(value) for _ in range(repeats)])
+        return LogProb(estimates.mean(0), estimates.std(0) / math.sqrt(repeats))
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         """Draw samples (*sample_shape, *event_shape) that gradients pass through."""

@@ -56,7 +56,7 @@ class HutchinsonDivergence(Divergence):
 
     The noise is drawn once for a solve and stays the same at each of its evaluations; one
     vector-Jacobian product a probe gives both estimates (Hutchinson 1990; Grathwohl et al., FFJORD,
-    ICLR 2019; Finlay et al. 2020, section 3.2).
+    ICLR 2019; Finlay et al. 2020).
 
     Args:
         noise: ``"gaussian"`` or ``"rademacher"``; the latter has the smaller variance.

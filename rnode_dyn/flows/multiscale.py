@@ -176,7 +176,7 @@ class MultiscaleFlow(Transform):
         return result.then(self.preprocess.inverse(result.z))
 
     def generate(self, z: Tensor) -> Tensor:
-        """Carry latent vectors back to data without the density: about twice as fast."""
+        """Carry latent vectors back to data without the density, which costs less."""
         *leaving, x = self.split_latents(z)
         for scale in reversed(self.scale_list()):
             if scale.split:

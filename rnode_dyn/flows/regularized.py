@@ -112,7 +112,7 @@ class RegularizedFlow(NeuralODE):
         return self._carry(z, self.end_time, 0.0)
 
     def generate(self, z: Tensor) -> Tensor:
-        """Carry the latent variable back to data, without the density: about twice as fast."""
+        """Carry the latent variable back to data, without the density, which costs less."""
         return self.trajectory(z, (self.end_time, 0.0))[-1]
 
     def trajectory(self, x: Tensor, t_span: Sequence[float] | Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def _mean_square(x: Tensor) -> Tensor:
 
 
 class KineticEnergy(Regularizer):
-    """½ · mean f²: straight trajectories at constant speed (Finlay et al. 2020, equation 5)."""
+    """½ · mean f²: straight trajectories at constant speed (Finlay et al. 2020)."""
 
     name = "kinetic_energy"
 
@@ -50,7 +50,7 @@ class KineticEnergy(Regularizer):
 
 
 class JacobianFrobenius(Regularizer):
-    """‖∂f/∂x‖_F² over the dimension: a field that bends little (Finlay et al. 2020, equation 7).
+    """‖∂f/∂x‖_F² over the dimension: a field that bends little (Finlay et al. 2020).
 
     With Hutchinson's divergence the same product serves both, as mean (εᵀ ∂f/∂x)².
     """

@@ -33,7 +33,7 @@ class Transform(nn.Module):
 
 
 class LogitTransform(Transform):
-    """y = logit(α + (1 − 2α) x): from the unit cube to all of space (Dinh et al., RealNVP, 2017).
+    """y = logit(α + (1 − 2α) x): from the unit cube to space (Papamakarios et al., MAF, 2017).
 
     Args:
         alpha: α in (0, ½): keeps 0 and 1 away from infinity.

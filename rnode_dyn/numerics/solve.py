@@ -37,7 +37,7 @@ class Solver:
     """
 
     algorithm: Algorithm = field(default_factory=Tsit5)
-    stepping: Stepping = field(default_factory=lambda: AdaptiveStep(1e-5, 1e-5))
+    stepping: Stepping = field(default_factory=AdaptiveStep)
     sensitivity: Sensitivity = field(default_factory=DiscreteAdjoint)
 
     def __post_init__(self) -> None:

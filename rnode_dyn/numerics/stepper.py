@@ -173,7 +173,7 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
             ``(slope at the end, state, error estimate)``, followed by the stages' slopes for a
             method with an error estimate.
         """
-        time, length = float(t), float(dt)
+        time, length = float(t.detach()), float(dt.detach())
         rhs = torchdyn_right_hand_side(f, t)
         step = self.advance(rhs, time, length, x, k1)
         if self.stepping_class == "fixed":

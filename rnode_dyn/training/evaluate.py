@@ -25,19 +25,19 @@ class Evaluation:
         bits_per_dim_bin_centre: The same figure at the centres of the pixels' bins, which the
             authors' validation printed; ``None`` for continuous data. It is no likelihood of the
             pixels and compares with no dequantized figure.
-        kinetic_energy: Mean penalty, summed over blocks.
-        jacobian_frobenius: Mean penalty, summed over blocks.
+        kinetic_energy: Mean penalty, summed over blocks; ``None`` where no block integrates it.
+        jacobian_frobenius: Likewise.
         nfe_forward: Evaluations of the field in one forward pass, summed over blocks.
         reconstruction_error: Largest |inverse(forward(u)) − u| over the first batch.
-        blocks: What the last batch cost in each block.
+        blocks: What the forward pass of the last batch cost in each block.
     """
 
     samples: int
     bits_per_dim: float
     bits_per_dim_stderr: float
     bits_per_dim_bin_centre: float | None
-    kinetic_energy: float
-    jacobian_frobenius: float
+    kinetic_energy: float | None
+    jacobian_frobenius: float | None
     nfe_forward: float
     reconstruction_error: float
     blocks: list[SolveStats]
@@ -70,14 +70,15 @@ def evaluate(
             _score(model, batch, event, tally)
     if not tally.bits:
         raise ValueError("there is no sample to evaluate: the split is empty.")
-    return tally.evaluation([block.stats for block in model.blocks])
+    return tally.evaluation()
 
 
 def _score(model: MultiscaleFlow, batch: Tensor, event: Event, tally: "_Tally") -> None:
     u = batch if event.levels is None else UniformDequantization(event.levels)(batch)
     result = model(u)
     tally.add(bits_of(result, event), result.penalties)
-    tally.evaluations.append(sum(block.stats.nfe for block in model.blocks))
+    tally.blocks = [block.stats for block in model.blocks]
+    tally.evaluations.append(sum(stats.nfe for stats in tally.blocks))
     if event.levels is not None:
         centre = UniformDequantization(event.levels).bin_centre(batch)
         tally.bin_centre.append(bits_of(model(centre), event))
@@ -93,6 +94,7 @@ class _Tally:
         self.bin_centre: list[Tensor] = []
         self.penalties: dict[str, list[Tensor]] = {}
         self.evaluations: list[int] = []
+        self.blocks: list[SolveStats] = []
         self.reconstruction_error: float | None = None
 
     def add(self, bits: Tensor, penalties: dict[str, Tensor]) -> None:
@@ -101,24 +103,24 @@ class _Tally:
         for name, value in penalties.items():
             self.penalties.setdefault(name, []).append(value)
 
-    def evaluation(self, blocks: list[SolveStats]) -> Evaluation:
+    def evaluation(self) -> Evaluation:
         """Return the means."""
         bits = torch.cat(self.bits).double()
         return Evaluation(
             samples=len(bits),
             bits_per_dim=float(bits.mean()),
             bits_per_dim_stderr=_standard_error(bits),
-            bits_per_dim_bin_centre=_mean(self.bin_centre) if self.bin_centre else None,
-            kinetic_energy=_mean(self.penalties["kinetic_energy"]),
-            jacobian_frobenius=_mean(self.penalties["jacobian_frobenius"]),
+            bits_per_dim_bin_centre=_mean(self.bin_centre),
+            kinetic_energy=_mean(self.penalties.get("kinetic_energy")),
+            jacobian_frobenius=_mean(self.penalties.get("jacobian_frobenius")),
             nfe_forward=sum(self.evaluations) / len(self.evaluations),
             reconstruction_error=self.reconstruction_error or 0.0,
-            blocks=blocks,
+            blocks=self.blocks,
         )
 
 
-def _mean(parts: list[Tensor]) -> float:
-    return float(torch.cat(parts).double().mean())
+def _mean(parts: list[Tensor] | None) -> float | None:
+    return float(torch.cat(parts).double().mean()) if parts else None
 
 
 def _standard_error(values: Tensor) -> float:

@@ -38,7 +38,7 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class Likelihood(Objective):
-    """Bits per dimension, and the weighted penalties of all blocks (Finlay et al. 2020, eq. 8).
+    """Bits per dimension, and the weighted penalties of all blocks (Finlay et al. 2020).
 
     Args:
         regularizers: Whose weights to use; left out, each block's own.
@@ -56,6 +56,12 @@ class Likelihood(Objective):
         return Loss(bits + penalty, {"bits_per_dim": bits.detach(), **_means(result.penalties)})
 
     def _weigh(self, penalties: dict[str, Tensor]) -> Tensor | float:
+        for regularizer in self.regularizers or ():
+            if regularizer.name not in penalties:
+                raise ValueError(
+                    f"Likelihood weighs {regularizer.name}, which no block integrates: give the "
+                    f"flow a {type(regularizer).__name__}, with weight 0 if need be."
+                )
         return sum(r.weight * penalties[r.name] for r in self.regularizers or ())
 
 

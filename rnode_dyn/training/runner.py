@@ -31,6 +31,9 @@ from rnode_dyn.training.step_seed import StepSeed
 from rnode_dyn.training.summary import summarize
 
 
+_LOG_EVERY = 10
+
+
 @dataclass(frozen=True)
 class RunResult:
     """A finished run.
@@ -121,6 +124,7 @@ def _train(
         _fit(trainer, module, data, folder, resume)
         seconds = time.monotonic() - started
         _keep_the_end(trainer, module, data, folder)
+        logger.save()
     return trainer.global_step, seconds
 
 
@@ -188,7 +192,7 @@ def _trainer(recipe: Recipe, folder: RunFolder, logger: CSVLogger, console: Cons
         gradient_clip_val=train.clip,
         check_val_every_n_epoch=train.validate_every,
         num_sanity_val_steps=0,
-        log_every_n_steps=10,
+        log_every_n_steps=_LOG_EVERY,
         logger=logger,
         callbacks=_callbacks(recipe, folder, console),
         enable_progress_bar=False,
