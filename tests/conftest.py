@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-
 # Tests run side by side, on small tensors: threads within each would only be in the way.
 torch.set_num_threads(1)
 

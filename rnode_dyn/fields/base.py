@@ -1,11 +1,13 @@
 """What a flow asks of a field, and how modules made for torchdyn answer it."""
 
 from collections.abc import Callable
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def value_and_vjp(field: Callable, t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,6 +29,11 @@ def value_and_vjp(field: Callable, t: Tensor, x: Tensor, v: Tensor) -> tuple[Ten
     if own is not None:
         return own(t, x, v)
     value, pull_back, *_ = torch.func.vjp(lambda state: field(t, state), x)
+    if value.shape != x.shape:
+        raise ValueError(
+            f"the field returned shape {tuple(value.shape)} for a state of shape "
+            f"{tuple(x.shape)}: it must return dx/dt, one value for every entry of x."
+        )
     return value, pull_back(v)[0]
 
 
@@ -52,16 +59,21 @@ class TorchdynField(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.takes_time = "t" in signature(module.forward).parameters
+        self.takes_time = _takes_time(module)
+        self.takes_args = "args" in signature(module.forward).parameters
 
-    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # torchdyn's
+    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
         """Evaluate the field."""
-        if self.takes_time:
-            return self.module(t, x)
-        for part in self.module.modules():
-            if hasattr(part, "t"):
-                part.t = t
-        return self.module(x)
+        timed = _timed_parts(self.module)
+        for part in timed:
+            part.t = t
+        try:
+            given = (t, x) if self.takes_time else (x,)
+            return self.module(*given, **({"args": args} if self.takes_args else {}))
+        finally:
+            # A time that is being differentiated must not outlive the derivative.
+            for part in timed:
+                part.t = None
 
 
 class DifferentiatedField(TorchdynField):
@@ -84,6 +96,22 @@ class FunctionField(nn.Module):
         return self.function(t, x)
 
 
+def _takes_time(module: nn.Module) -> bool:
+    """Whether the module is called with (t, x), whatever it calls them, and not with (x)."""
+    accepted = signature(module.forward).parameters
+    needed = [
+        p
+        for p in accepted.values()
+        if p.kind in _POSITIONAL and p.default is p.empty and p.name != "args"
+    ]
+    return "t" in accepted or len(needed) >= 2
+
+
+def _timed_parts(module: nn.Module) -> list[Any]:
+    """The parts that torchdyn hands the time to, such as its ``DepthCat``."""
+    return [part for part in module.modules() if hasattr(part, "t")]
+
+
 def as_field(given: Callable) -> nn.Module:
     """Return ``given`` as a module that torchdyn and the flows can call as ``f(t, x, args=…)``."""
     if not isinstance(given, nn.Module):
@@ -92,7 +120,8 @@ def as_field(given: Callable) -> nn.Module:
                 f"field is a {type(given).__name__}; write a module or a function f(t, x)."
             )
         return FunctionField(given)
-    accepted = signature(given.forward).parameters
-    if {"t", "args"} <= accepted.keys():
+    args = signature(given.forward).parameters.get("args")
+    optional = args is not None and args.default is not args.empty
+    if optional and _takes_time(given) and not _timed_parts(given):
         return given
     return DifferentiatedField(given) if hasattr(given, "value_and_vjp") else TorchdynField(given)

@@ -108,7 +108,12 @@ class MultiscaleFlow(Transform):
     def _trace_shapes(self) -> list[tuple[int, ...]]:
         if not len(self.scales):
             raise ValueError("a multiscale flow needs at least one scale.")
-        shape, leaving = self.event_shape, []
+        shape, leaving = self.preprocess.forward_shape(self.event_shape), []
+        if shape != self.event_shape:
+            raise ValueError(
+                f"preprocess turns samples of shape {self.event_shape} into {shape}: it must keep "
+                "the shape; squeeze within a scale, Scale(…, squeeze=True)."
+            )
         for number, scale in enumerate(self.scale_list()):
             try:
                 shape = scale.forward_shape(shape)

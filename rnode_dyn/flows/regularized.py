@@ -60,12 +60,12 @@ class RegularizedFlow(NeuralODE):
     ) -> None:
         solver = Solver() if solver is None else solver
         divergence = HutchinsonDivergence() if divergence is None else divergence
-        _check_kind("solver", solver, Solver)
-        _check_kind("eval_solver", eval_solver or solver, Solver)
-        _check_kind("divergence", divergence, Divergence)
-        _check_kind("eval_divergence", eval_divergence or divergence, Divergence)
+        for name, given in (("solver", solver), ("eval_solver", eval_solver)):
+            _check_kind(name, given, Solver, "Solver()")
+        for name, given in (("divergence", divergence), ("eval_divergence", eval_divergence)):
+            _check_kind(name, given, Divergence, "HutchinsonDivergence()")
         _check_regularizers(regularizers)
-        if not 0 < end_time < float("inf"):
+        if not (isinstance(end_time, int | float) and 0 < end_time < float("inf")):
             raise ValueError(f"end_time is {end_time!r}; write a positive number, such as 1.0.")
         # torchdyn prints where a field has no parameters, and gives it one.
         with redirect_stdout(StringIO()):
@@ -77,6 +77,12 @@ class RegularizedFlow(NeuralODE):
         self.end_time = float(end_time)
         self.augmenter = Augmenter(augment_idx=1, augment_dims=1 + len(self.regularizers))
         self.stats = SolveStats()
+        # A hypersolver's networks train, move and are saved with the flow.
+        self.hypersolvers = nn.ModuleList(
+            cast(nn.Module, given.algorithm)
+            for given in (solver, eval_solver)
+            if given is not None and given.algorithm_parameters
+        )
 
     def _take_over_from_torchdyn(self) -> None:
         """Drop what torchdyn keeps for its own solve, which a Solver says here."""
@@ -136,7 +142,7 @@ class RegularizedFlow(NeuralODE):
         x: Tensor,
         t_span: Tensor,
         save_at: Any = (),
-        args: Any = None,  # torchdyn\'s
+        args: Any = None,  # torchdyn's
     ) -> tuple:
         """Solve for the states alone, the way torchdyn's problems are asked to."""
         times = t_span if len(save_at) == 0 else save_at
@@ -167,6 +173,12 @@ class RegularizedFlow(NeuralODE):
         return None if isinstance(self.field, FunctionField) else tuple(self.parameters())
 
     def _carry(self, x: Tensor, t0: float, t1: float) -> FlowResult:
+        if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2:
+            given = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x)
+            raise TypeError(
+                f"a flow takes a floating tensor (batch, *event), given {given}: write "
+                "x.float(), and x[None] for a single sample."
+            )
         divergence = self.active_divergence
         dynamics = AugmentedField(
             self.field,
@@ -206,12 +218,14 @@ class RegularizedFlow(NeuralODE):
         return nn.Module.__repr__(self)
 
 
-def _check_kind(name: str, value: object, kind: type) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} is {value!r}; write a {kind.__name__}, such as {kind.__name__}().")
+def _check_kind(name: str, value: object, kind: type, example: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{name} is {value!r}; write a {kind.__name__}, such as {example}.")
 
 
 def _check_regularizers(regularizers: Sequence[Regularizer]) -> None:
+    if isinstance(regularizers, Regularizer):
+        raise TypeError(f"regularizers is {regularizers!r}; write a list: [{regularizers!r}].")
     for regularizer in regularizers:
         if not isinstance(regularizer, Regularizer):
             raise TypeError(

@@ -74,10 +74,9 @@ class AdaptiveSolve:
         tolerances = (self.settings.rtol, self.settings.atol)
         return initial_step(
             self.rhs,
-            self.t,
+            (self.t, self.end),
             self.x,
             slope,
-            self.direction,
             self.error_order,
             tolerances,
             self.norm,
@@ -116,24 +115,24 @@ class AdaptiveSolve:
     def _ratio(self, step: Step) -> float:
         """Error over tolerance; infinite where the step left the finite numbers anywhere."""
         ratio = self.norm(self._scaled_error(step))
-        # Entries outside error control must be finite too; their sum tells in one pass.
-        ratio = ratio + 0.0 * step.x1.sum()
-        value = float(ratio)
+        # Entries outside error control must be finite too; one number tells both.
+        value = float(torch.where(torch.isfinite(step.x1).all(), ratio, math.inf))
         return value if math.isfinite(value) else math.inf
 
     def _check_length(self, length: float, step: Step, ratio: float) -> None:
         """Give up once steps no longer move the time."""
-        resolution = 4 * torch.finfo(self.x.dtype).eps * max(abs(self.t), abs(step.dt))
+        resolution = 4 * torch.finfo(self.x.dtype).eps * max(abs(self.t), abs(self.end))
         if length > resolution:
             return
+        dt = self.direction * length
         if math.isinf(ratio):
             reason = "the state or the field is not finite right after this time"
-            self._fail(NonFiniteStateError, reason, length, step.x1)
+            self._fail(NonFiniteStateError, reason, dt, step.x1)
         self._fail(
             StepSizeUnderflowError,
             "the tolerance asks for a step too short to change the time in this precision: "
             "raise rtol and atol, or solve in float64",
-            length,
+            dt,
             self._scaled_error(step),
         )
 

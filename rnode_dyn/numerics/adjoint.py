@@ -17,6 +17,8 @@ from rnode_dyn.numerics.stats import CountedField, SolveStats
 if TYPE_CHECKING:
     from rnode_dyn.numerics.solve import Solver
 
+_BACKWARD = "in the backward pass"
+
 Gradients = tuple[Tensor, Sequence[Tensor | None]]
 
 
@@ -34,6 +36,8 @@ class AdjointRun(ABC):
         self, problem: ODEProblem, solver: "Solver", times: Sequence[float], stats: SolveStats
     ) -> None:
         self.problem, self.solver, self.times, self.stats = problem, solver, times, stats
+        own = (p for p in solver.algorithm_parameters if p.requires_grad)
+        self.parameters = tuple({id(p): p for p in (*problem.differentiable, *own)}.values())
         self.forward_field = CountedField(problem.field, stats)
         self.backward_field = CountedField(problem.field, stats, "nfe_backward")
         self.autocast = _autocast_as_now(problem.x0.device.type)
@@ -43,8 +47,20 @@ class AdjointRun(ABC):
         """Solve, without a graph, and return the states at the times."""
 
     @abstractmethod
-    def backward(self, grad: Tensor) -> Gradients:
-        """Return the gradients of ``x0`` and of the parameters, given that of the states."""
+    def release(self) -> tuple[Tensor, ...]:
+        """Hand over the tensors that the backward pass needs, and forget them.
+
+        Autograd keeps them, so that they go when the rest of the graph goes.
+        """
+
+    @abstractmethod
+    def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Gradients:
+        """Return the gradients of ``x0`` and of the parameters, given that of the states.
+
+        Args:
+            grad: Gradient of the states at the times.
+            kept: What ``release`` handed over.
+        """
 
 
 class _Attached(torch.autograd.Function):
@@ -52,14 +68,18 @@ class _Attached(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, run: AdjointRun, x0: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.run = run
-        return run.forward(x0)
+        states = run.forward(x0)
+        ctx.run, ctx.inputs = run, 1 + len(parameters)
+        # Saving the inputs lets autograd notice if one has been changed in the meantime.
+        ctx.save_for_backward(x0, *parameters, *run.release())
+        return states
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        kept = ctx.saved_tensors[ctx.inputs :]
         with ctx.run.autocast(), _said_of_the_backward_pass():
-            grad_x0, grad_parameters = ctx.run.backward(grad)
+            grad_x0, grad_parameters = ctx.run.backward(grad, kept)
         return (None, grad_x0, *grad_parameters)
 
 
@@ -70,8 +90,8 @@ def attach(run: AdjointRun) -> Tensor:
         return run.forward(problem.x0)
     if not problem.names_its_parameters:
         slope = run.forward_field(problem.t_span[0], problem.x0)
-        refuse_unnamed_tensors(problem, slope, (problem.x0,))
-    return _Attached.apply(run, problem.x0, *problem.differentiable)
+        refuse_unnamed_tensors(slope, (problem.x0, *run.parameters))
+    return _Attached.apply(run, problem.x0, *run.parameters)
 
 
 def add_up(
@@ -94,9 +114,9 @@ class _said_of_the_backward_pass:  # noqa: N801  # a context manager, read as a 
         """Nothing to prepare."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SolverError):
+        if isinstance(error, SolverError) and not error.reason.startswith(_BACKWARD):
             raise type(error)(
-                f"in the backward pass: {error.reason}",
+                f"{_BACKWARD}: {error.reason}",
                 t=error.t,
                 dt=error.dt,
                 steps=error.steps,

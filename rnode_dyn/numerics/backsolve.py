@@ -29,22 +29,32 @@ class BacksolveRun(ContinuousRun):
     ) -> None:
         super().__init__(problem, solver, times, stats)
         self.seminorm = seminorm
-        self.states = problem.x0
-        self.end = problem.x0
+        self.kept: tuple[Tensor, ...] = ()
 
     def forward(self, x0: Tensor) -> Tensor:
         """Solve, keeping the saved states and the end."""
+        end = x0
         reader = StateReader(self.solver.algorithm, self.forward_field, self.times)
         states = [state for _, state in reader.at_start(self.problem.t_span[0], x0)]
         for step in self.solver.steps(self.problem, self.forward_field, self.stats):
             states += [state for _, state in reader.within(step)]
-            self.end = step.x1
-        self.states = torch.stack(states)
-        return self.states.clone()
+            end = step.x1
+        self.kept = (torch.stack(states), end)
+        return self.kept[0]
+
+    def release(self) -> tuple[Tensor, ...]:
+        """Hand over the saved states and the end."""
+        kept, self.kept = self.kept, ()
+        return kept
+
+    def take_back(self, kept: Sequence[Tensor]) -> None:
+        """Take the saved states and the end back."""
+        self.kept = tuple(kept)
 
     def pack(self, row: int | None, adjoint: Tensor, gradient: Tensor) -> Tensor:
         """Begin each span at the stored state, not at the one solved back to it."""
-        state = self.end if row is None else self.states[row]
+        states, end = self.kept
+        state = end if row is None else states[row]
         return torch.cat([state.reshape(-1), adjoint.reshape(-1), gradient])
 
     def unpack(self, y: Tensor) -> tuple[Tensor, Tensor]:

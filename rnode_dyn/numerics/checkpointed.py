@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.adjoint import AdjointRun, Gradients, add_up
+from rnode_dyn.numerics.closures import refuse_unnamed_tensors
 from rnode_dyn.numerics.dense import StateReader
+from rnode_dyn.numerics.gradient_watch import GradientWatch
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepper import Step
@@ -19,9 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Segment:
-    """A few successive steps, known by their start, their lengths and the rows they save."""
+    """A few successive steps, known by their lengths and the rows they save."""
 
-    x0: Tensor
     steps: list[tuple[float, float, float | None]] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
 
@@ -40,11 +41,12 @@ class CheckpointedRun(AdjointRun):
         super().__init__(problem, solver, times, stats)
         self.every = every
         self.segments: list[_Segment] = []
+        self.starts: list[Tensor] = []
         self.saves_start = times[0] == problem.t_span[0]
 
     def forward(self, x0: Tensor) -> Tensor:
         """Solve, remembering where each step began and how long it was."""
-        self.segments = []
+        self.segments, self.starts = [], []
         reader = StateReader(self.solver.algorithm, self.forward_field, self.times)
         states = [state for _, state in reader.at_start(self.problem.t_span[0], x0)]
         for step in self.solver.steps(self.problem, self.forward_field, self.stats):
@@ -56,19 +58,27 @@ class CheckpointedRun(AdjointRun):
 
     def _segment_for(self, step: Step) -> _Segment:
         if not self.segments or len(self.segments[-1].steps) == self.every:
-            self.segments.append(_Segment(step.x0.detach()))
+            self.segments.append(_Segment())
+            self.starts.append(step.x0.detach())
         self.segments[-1].steps.append((step.t, step.dt, step.ends_at))
         return self.segments[-1]
 
-    def backward(self, grad: Tensor) -> Gradients:
+    def release(self) -> tuple[Tensor, ...]:
+        """Hand over the start of every segment."""
+        kept, self.starts = tuple(self.starts), []
+        return kept
+
+    def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Gradients:
         """Differentiate the segments from the last to the first."""
-        parameters = self.problem.differentiable
+        watch = GradientWatch(self.stats, grad.device.type)
+        parameters = self.parameters
         adjoint = torch.zeros_like(grad[0])
         totals: Sequence[Tensor | None] = [None] * len(parameters)
-        for segment in reversed(self.segments):
-            x0 = segment.x0.detach().requires_grad_()
+        for segment, start in zip(reversed(self.segments), reversed(kept), strict=True):
+            x0 = start.detach().requires_grad_()
             with torch.enable_grad():
                 end, saved = self._remake(segment, x0)
+            refuse_unnamed_tensors(end, (x0, *parameters))
             adjoint, *gradients = torch.autograd.grad(
                 [end, *saved],
                 [x0, *parameters],
@@ -76,6 +86,9 @@ class CheckpointedRun(AdjointRun):
                 allow_unused=True,
             )
             totals = add_up(totals, gradients)
+            t, dt, _ = segment.steps[0]
+            watch.note(adjoint, t, -dt)
+        watch.conclude()
         return (adjoint + grad[0] if self.saves_start else adjoint), totals
 
     def _remake(self, segment: _Segment, x: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -4,26 +4,24 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from rnode_dyn.numerics.problem import ODEProblem
 
-
-def refuse_unnamed_tensors(problem: ODEProblem, slope: Tensor, known: Iterable[Tensor]) -> None:
-    """Raise where the graph of ``slope`` reaches a leaf that ``known`` does not cover.
+def refuse_unnamed_tensors(output: Tensor, known: Iterable[Tensor]) -> None:
+    """Raise where the graph of ``output`` reaches a leaf that ``known`` does not cover.
 
     An adjoint differentiates with respect to what it is told of. The parameters of a module are
-    known; what a plain function has closed over is not, and its gradient would be lost silently.
+    known; what a function has closed over, or a module holds without registering it, is not, and
+    its gradient would be lost silently.
 
     Raises:
         ValueError: naming the tensor and what to write.
     """
-    if problem.names_its_parameters:
-        return
-    stranger = _unnamed_leaf(slope, known)
+    stranger = _unnamed_leaf(output, known)
     if stranger is not None:
         raise ValueError(
             f"the field uses a tensor of shape {tuple(stranger.shape)} that needs a gradient, and "
-            "that this sensitivity does not know of: make the field an nn.Module, name the tensor "
-            "in ODEProblem(…, parameters=(tensor,)), or take DiscreteAdjoint()."
+            "that this sensitivity does not know of: make it a parameter of the field, an "
+            "nn.Module, name the tensor in ODEProblem(…, parameters=(tensor,)), or take "
+            "DiscreteAdjoint()."
         )
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.adjoint import AdjointRun, Gradients
+from rnode_dyn.numerics.closures import refuse_unnamed_tensors
 from rnode_dyn.numerics.error_norm import ErrorNorm
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
@@ -33,7 +34,6 @@ class ContinuousRun(AdjointRun):
         self, problem: ODEProblem, solver: "Solver", times: Sequence[float], stats: SolveStats
     ) -> None:
         super().__init__(problem, solver, times, stats)
-        self.parameters = problem.differentiable
         self.used: list[bool] = [False] * len(self.parameters)
 
     @abstractmethod
@@ -52,8 +52,13 @@ class ContinuousRun(AdjointRun):
     def unpack(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return a and g of a flat adjoint state."""
 
-    def backward(self, grad: Tensor) -> Gradients:
+    @abstractmethod
+    def take_back(self, kept: Sequence[Tensor]) -> None:
+        """Take back what ``release`` handed over, for the time of the backward pass."""
+
+    def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Gradients:
         """Solve the adjoint equation and hand out its parts."""
+        self.take_back(kept)
         adjoint = torch.zeros_like(grad[0])
         gradient = adjoint.new_zeros(sum(p.numel() for p in self.parameters))
         for row, start, end in self._spans():
@@ -62,6 +67,7 @@ class ContinuousRun(AdjointRun):
             if start != end:
                 y = self._solve(self.pack(row, adjoint, gradient), (start, end))
                 adjoint, gradient = self.unpack(y)
+        self.release()
         return adjoint, self._per_parameter(gradient)
 
     def _spans(self) -> Iterator[tuple[int | None, float, float]]:
@@ -99,6 +105,7 @@ class ContinuousRun(AdjointRun):
             slope = self.backward_field(t, x)
         if not slope.requires_grad:
             return slope, torch.zeros_like(x), adjoint.new_zeros(self._size())
+        refuse_unnamed_tensors(slope, (x, *self.parameters))
         by_x, *by_parameters = torch.autograd.grad(
             slope, [x, *self.parameters], adjoint.detach(), allow_unused=True
         )

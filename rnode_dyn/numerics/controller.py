@@ -42,7 +42,7 @@ class PIController:
     def after_acceptance(self, ratio: float) -> float:
         """Return the factor from an accepted step to the next; no growth after a rejection."""
         ratio = max(ratio, 1e-10)
-        beta = 0.2 / self.error_order
+        beta = 0.1 / self.error_order
         alpha = 1 / self.error_order - 0.75 * beta
         factor = self.safety * ratio**-alpha * self.previous_ratio**beta
         ceiling = 1.0 if self.just_rejected else self.grow
@@ -52,10 +52,9 @@ class PIController:
 
 def initial_step(
     rhs: RightHandSide,
-    t0: float,
+    t_span: tuple[float, float],
     x0: Tensor,
     slope: Tensor,
-    direction: int,
     error_order: int,
     tolerances: tuple[float, float],
     norm: ErrorNorm,
@@ -63,18 +62,20 @@ def initial_step(
     """Estimate a first step (Hairer, Nørsett & Wanner, Solving ODEs I, II.4); one evaluation.
 
     Returns:
-        A positive length; the caller knows the direction of time.
+        A positive length, no longer than the span; the caller knows the direction of time.
     """
+    t0, span = t_span[0], abs(t_span[1] - t_span[0])
+    direction = 1 if t_span[1] > t0 else -1
     rtol, atol = tolerances
     with torch.no_grad():
         scale = atol + rtol * x0.abs()
         size, speed = float(norm(x0 / scale)), float(norm(slope / scale))
-        trial = 1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed
+        trial = min(span, 1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed)
         ahead = rhs(t0 + direction * trial, x0.add(slope, alpha=direction * trial))
         curvature = float(norm((ahead - slope) / scale)) / trial
     fastest = max(speed, curvature)
     if not fastest < float("inf"):
         return trial
     if fastest <= 1e-15:
-        return max(1e-6, trial * 1e-3)
-    return min(100 * trial, (0.01 / fastest) ** (1 / error_order))
+        return min(span, max(1e-6, trial * 1e-3))
+    return min(span, 100 * trial, (0.01 / fastest) ** (1 / error_order))

@@ -21,6 +21,8 @@ def save_times(
     """
     if save_at is None:
         return list(t_span)
+    if isinstance(save_at, int | float) or (isinstance(save_at, Tensor) and save_at.dim() != 1):
+        raise TypeError(f"save_at is {save_at!r}; write a list of times, such as [0.5, 1.0].")
     times = [float(t) for t in save_at]
     t0, t1 = t_span
     ahead = 1 if t1 > t0 else -1

@@ -1,5 +1,7 @@
 """The interpolating adjoint: adjoint and gradient over the forward solve's dense output."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ class InterpolatingRun(ContinuousRun):
     """Keeps the forward steps, and reads the state off them while the adjoint runs back."""
 
     steps: list[Step]
+    state: DenseSolution
 
     def forward(self, x0: Tensor) -> Tensor:
         """Solve, keeping every step with its slopes."""
@@ -25,10 +28,19 @@ class InterpolatingRun(ContinuousRun):
             self.steps.append(step)
         return torch.stack(states)
 
-    def backward(self, grad: Tensor) -> tuple:
-        """Solve the adjoint equation along the stored trajectory."""
+    def release(self) -> tuple[Tensor, ...]:
+        """Hand over the tensors of the steps; what is left of a step says when it was."""
+        kept: list[Tensor] = []
+        for step in self.steps:
+            kept += step.give_up_tensors()
+        return tuple(kept)
+
+    def take_back(self, kept: Sequence[Tensor]) -> None:
+        """Put the tensors back into their steps."""
+        tensors = iter(kept)
+        for step in self.steps:
+            step.take_tensors(tensors)
         self.state = DenseSolution(self.solver.algorithm, self.backward_field, self.steps)
-        return super().backward(grad)
 
     def pack(self, row: int | None, adjoint: Tensor, gradient: Tensor) -> Tensor:
         """The state comes from the dense output; the vector holds a and g."""

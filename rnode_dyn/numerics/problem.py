@@ -50,6 +50,11 @@ class ODEProblem:
     error_mask: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if not callable(self.field):
+            raise TypeError(
+                f"field is {self.field!r}; write a module or a function field(t, x) that returns "
+                "dx/dt."
+            )
         if not isinstance(self.x0, Tensor) or not self.x0.is_floating_point():
             given = self.x0.dtype if isinstance(self.x0, Tensor) else type(self.x0).__name__
             raise TypeError(
@@ -60,12 +65,9 @@ class ODEProblem:
             raise ValueError("x0 is a scalar; it needs a batch dimension: write x0[None].")
         object.__setattr__(self, "t_span", _checked_span(self.t_span))
         if self.parameters is not None:
-            object.__setattr__(self, "parameters", tuple(self.parameters))
-        if self.error_mask is not None and self.error_mask.shape != self.x0.shape[1:]:
-            raise ValueError(
-                f"error_mask has shape {tuple(self.error_mask.shape)}, but a sample of x0 has "
-                f"shape {tuple(self.x0.shape[1:])}: the mask takes one value per entry of a sample."
-            )
+            object.__setattr__(self, "parameters", _checked_parameters(self.parameters))
+        if self.error_mask is not None:
+            _check_mask(self.error_mask, self.x0.shape[1:])
 
     @cached_property
     def differentiable(self) -> tuple[Tensor, ...]:
@@ -76,6 +78,12 @@ class ODEProblem:
         return tuple({id(p): p for p in given if p.requires_grad}.values())
 
     @property
+    def needs_gradient(self) -> bool:
+        """Whether anything that is known of needs a gradient, or might, behind a plain callable."""
+        known = self.x0.requires_grad or bool(self.differentiable)
+        return known or not self.names_its_parameters
+
+    @property
     def direction(self) -> int:
         """+1 where time runs forward, -1 where it runs backward."""
         return 1 if self.t_span[1] > self.t_span[0] else -1
@@ -84,6 +92,28 @@ class ODEProblem:
     def names_its_parameters(self) -> bool:
         """Whether all tensors behind the field are known: a module's are, a closure's are not."""
         return isinstance(self.field, nn.Module) or self.parameters is not None
+
+
+def _checked_parameters(parameters: object) -> tuple[Tensor, ...]:
+    if isinstance(parameters, Tensor) or not isinstance(parameters, Iterable):
+        raise TypeError(
+            "parameters takes several tensors: write (tensor,) with its comma for a single one."
+        )
+    listed = tuple(parameters)
+    for parameter in listed:
+        if not isinstance(parameter, Tensor):
+            raise TypeError(f"parameters holds {parameter!r}; write the tensors themselves.")
+    return listed
+
+
+def _check_mask(mask: Tensor, shape: torch.Size) -> None:
+    if mask.dtype is not torch.bool or mask.shape != shape:
+        raise ValueError(
+            f"error_mask is {mask.dtype} of shape {tuple(mask.shape)}; write a boolean tensor of "
+            f"shape {tuple(shape)}, one value for every entry of a sample."
+        )
+    if not bool(mask.any()):
+        raise ValueError("error_mask selects nothing: some entry must take part in error control.")
 
 
 def _checked_span(t_span: tuple[float, float]) -> tuple[float, float]:

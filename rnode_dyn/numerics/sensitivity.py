@@ -1,8 +1,8 @@
 """How to differentiate through a solve."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,9 +12,11 @@ from rnode_dyn.numerics.adjoint import AdjointRun, attach
 from rnode_dyn.numerics.backsolve import BacksolveRun
 from rnode_dyn.numerics.checkpointed import CheckpointedRun
 from rnode_dyn.numerics.dense import StateReader
+from rnode_dyn.numerics.gradient_watch import GradientWatch
 from rnode_dyn.numerics.interpolating import InterpolatingRun
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.stats import CountedField, SolveStats
+from rnode_dyn.numerics.stepper import Step
 
 if TYPE_CHECKING:
     from rnode_dyn.numerics.solve import Solver
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 class Sensitivity(ABC):
     """How to differentiate through a solve."""
+
+    def check(self, algorithm_parameters: Sequence[Tensor]) -> None:  # noqa: B027  # most can
+        """Raise ``ValueError`` where an algorithm with these parameters cannot be used."""
 
     @abstractmethod
     def integrate(
@@ -40,11 +45,68 @@ class DiscreteAdjoint(Sensitivity):
     def integrate(
         self, problem: ODEProblem, solver: "Solver", times: Sequence[float], stats: SolveStats
     ) -> Tensor:
-        """Return the states at ``times``; autograd records the steps."""
+        """Return the states at ``times``; autograd records the steps.
+
+        Raises:
+            ValueError: if autograd would not see through the algorithm's steps.
+        """
+        watch = GradientWatch(stats, problem.x0.device.type)
+        watched = replace(problem, x0=_watch_start(problem, solver, watch))
         rhs = CountedField(problem.field, stats)
         reader = StateReader(solver.algorithm, rhs, times)
-        steps = solver.steps(problem, rhs, stats)
-        return torch.stack(reader.all(problem.x0, problem.t_span[0], steps))
+        steps = _watch_steps(solver.steps(watched, rhs, stats), watch, problem)
+        return torch.stack(reader.all(watched.x0, problem.t_span[0], steps))
+
+
+def _refuse_opaque_steps(problem: ODEProblem, solver: "Solver") -> None:
+    """Raise where a gradient is wanted and autograd does not see through the steps."""
+    wanted = torch.is_grad_enabled() and problem.needs_gradient
+    if wanted and not solver.algorithm.backpropagates:
+        raise ValueError(
+            f"autograd does not see through the steps of {solver.algorithm.name}, so that this "
+            "sensitivity would return wrong gradients: take BacksolveAdjoint(), or solve under "
+            "torch.no_grad()."
+        )
+
+
+def _watch_start(problem: ODEProblem, solver: "Solver", watch: GradientWatch) -> Tensor:
+    """Return the start as a tensor of its own whose gradient, the last to come, is looked at."""
+    if not (torch.is_grad_enabled() and problem.needs_gradient):
+        return problem.x0
+    _refuse_opaque_steps(problem, solver)
+    if not problem.x0.requires_grad:
+        return problem.x0
+    x0 = problem.x0.view_as(problem.x0)
+
+    def check(grad: Tensor | None) -> None:
+        watch.note(grad, problem.t_span[0], 0.0)
+        watch.conclude()
+
+    x0.register_hook(check)
+    return x0
+
+
+def _watch_steps(
+    steps: Iterator[Step], watch: GradientWatch, problem: ODEProblem
+) -> Iterator[Step]:
+    """Pass the steps on; look at the gradients of their ends on the way back."""
+    last_to_come = not problem.x0.requires_grad
+    for step in steps:
+        if step.x1.requires_grad:
+            step.x1.register_hook(_note(watch, step.t1, -step.dt, last_to_come))
+            last_to_come = False
+        yield step
+
+
+def _note(
+    watch: GradientWatch, t: float, dt: float, conclude: bool
+) -> Callable[[Tensor | None], None]:
+    def note(grad: Tensor | None) -> None:
+        watch.note(grad, t, dt)
+        if conclude:
+            watch.conclude()
+
+    return note
 
 
 class _Adjoint(Sensitivity):
@@ -93,11 +155,24 @@ class CheckpointedAdjoint(_Adjoint):
         self, problem: ODEProblem, solver: "Solver", times: Sequence[float], stats: SolveStats
     ) -> AdjointRun:
         """Return the run that stores states."""
+        _refuse_opaque_steps(problem, solver)
         return CheckpointedRun(problem, solver, times, stats, self.every)
 
 
+class _ContinuousAdjoint(_Adjoint):
+    """An adjoint of the ODE, stepped by the forward solve's algorithm."""
+
+    def check(self, algorithm_parameters: Sequence[Tensor]) -> None:
+        """Refuse a hypersolver: its network corrects steps of the state, not of the adjoint."""
+        if algorithm_parameters:
+            raise ValueError(
+                f"{type(self).__name__} would step the adjoint with a hypersolver's network, which "
+                "knows the state alone: take DiscreteAdjoint() or CheckpointedAdjoint()."
+            )
+
+
 @dataclass(frozen=True)
-class BacksolveAdjoint(_Adjoint):
+class BacksolveAdjoint(_ContinuousAdjoint):
     """The continuous adjoint, solved backwards together with the state (Pontryagin 1962; Chen et
     al., NeurIPS 2018, algorithm 1).
 
@@ -119,7 +194,7 @@ class BacksolveAdjoint(_Adjoint):
 
 
 @dataclass(frozen=True)
-class InterpolatingAdjoint(_Adjoint):
+class InterpolatingAdjoint(_ContinuousAdjoint):
     """The continuous adjoint over the forward solve's own dense output.
 
     Steadier than :class:`BacksolveAdjoint`, since the state is not solved backwards; the forward

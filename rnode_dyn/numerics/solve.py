@@ -52,6 +52,14 @@ class Solver:
                 "CheckpointedAdjoint(), BacksolveAdjoint() or InterpolatingAdjoint()."
             )
         self.stepping.check(self.algorithm)
+        self.sensitivity.check(self.algorithm_parameters)
+
+    @property
+    def algorithm_parameters(self) -> tuple[Tensor, ...]:
+        """Parameters of the algorithm itself: a hypersolver's."""
+        if not isinstance(self.algorithm, torch.nn.Module):
+            return ()
+        return tuple(self.algorithm.parameters())
 
     def steps(self, problem: ODEProblem, rhs: RightHandSide, stats: SolveStats) -> Iterator[Step]:
         """Yield the accepted steps of a forward solve."""
@@ -102,6 +110,10 @@ def solve(
         True
     """
     solver = Solver() if solver is None else solver
+    if not isinstance(problem, ODEProblem):
+        raise TypeError(f"problem is {problem!r}; write ODEProblem(field, x0, (t0, t1)).")
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver is {solver!r}; write Solver(Tsit5(), AdaptiveStep(1e-5, 1e-5)).")
     times = save_times(problem.t_span, save_at)
     stats = SolveStats()
     x = solver.sensitivity.integrate(problem, solver, times, stats)

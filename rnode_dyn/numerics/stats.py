@@ -48,6 +48,8 @@ class CountedField:
         """Evaluate the field; its answer must have the state's shape."""
         setattr(self.stats, self.counter, getattr(self.stats, self.counter) + 1)
         slope = self.field(torch.full((), t, dtype=x.dtype, device=x.device), x)
+        if not isinstance(slope, Tensor):
+            raise TypeError(f"the field returned {slope!r}; it must return dx/dt, a tensor like x.")
         if slope.shape != x.shape:
             raise ValueError(
                 f"the field returned shape {tuple(slope.shape)} for a state of shape "

@@ -1,7 +1,7 @@
 """One step of a method: the interface that steppings use, and the explicit Runge-Kutta stepper."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -38,11 +38,28 @@ class Step:
     error: Tensor | None = None
     end_slope: Tensor | None = field(default=None, repr=False)
     ends_at: float | None = None
+    kept_slopes: int = field(default=0, init=False, repr=False)
+    keeps_end: bool = field(default=False, init=False, repr=False)
 
     @property
     def t1(self) -> float:
         """End time: ``ends_at`` where it is known, since ``t + dt`` may miss it by rounding."""
         return self.t + self.dt if self.ends_at is None else self.ends_at
+
+    def give_up_tensors(self) -> list[Tensor]:
+        """Return what dense output is made of, and keep only the times."""
+        end = [] if self.end_slope is None else [self.end_slope]
+        tensors = [self.x0, self.x1, *self.slopes, *end]
+        self.x0 = self.x1 = self.x0.new_empty(0)
+        self.kept_slopes, self.keeps_end = len(self.slopes), bool(end)
+        self.slopes, self.end_slope, self.error = (), None, None
+        return tensors
+
+    def take_tensors(self, tensors: Iterator[Tensor]) -> None:
+        """Take back, from the front of ``tensors``, what was given up."""
+        self.x0, self.x1 = next(tensors), next(tensors)
+        self.slopes = tuple(next(tensors) for _ in range(self.kept_slopes))
+        self.end_slope = next(tensors) if self.keeps_end else None
 
     def slope_at_end(self, rhs: RightHandSide) -> Tensor:
         """Return the field at the end; it is evaluated at most once."""
@@ -65,6 +82,11 @@ class Algorithm(ABC):
     def embedded_order(self) -> int | None:
         """Order of the solution that the error estimate compares with; ``None`` without one."""
         return None
+
+    @property
+    def backpropagates(self) -> bool:
+        """Whether autograd sees through a step."""
+        return True
 
     @abstractmethod
     def advance(

@@ -123,6 +123,10 @@ class AdaptiveStep:
 
     def __post_init__(self) -> None:
         _check_positive("AdaptiveStep", rtol=self.rtol, atol=self.atol, max_steps=self.max_steps)
+        if self.max_steps != int(self.max_steps):
+            raise ValueError(
+                f"AdaptiveStep: max_steps is {self.max_steps!r}; write a whole number of steps."
+            )
         if self.first_step is not None:
             _check_positive("AdaptiveStep", first_step=self.first_step)
         if self.norm not in ("rms", "max"):

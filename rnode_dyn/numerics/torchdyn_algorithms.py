@@ -1,11 +1,12 @@
 """Stock torchdyn solvers, by name or object, as algorithms."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchdyn.numerics.solvers.ode import str_to_solver
+from torchdyn.numerics.solvers.ode import ImplicitEuler, RungeKutta4, str_to_solver
 
 from rnode_dyn.numerics.stepper import Algorithm, RightHandSide, Step
 
@@ -19,7 +20,7 @@ class TorchdynAlgorithm(nn.Module, Algorithm):
 
     def __init__(self, solver: nn.Module) -> None:
         super().__init__()
-        self.solver = solver
+        self.solver = _mended(solver)
         self.order = int(solver.order)  # type: ignore[arg-type]
 
     @property
@@ -31,6 +32,11 @@ class TorchdynAlgorithm(nn.Module, Algorithm):
     def embedded_order(self) -> int | None:
         """One less than the order, where torchdyn steps the solver adaptively."""
         return self.order - 1 if self.solver.stepping_class == "adaptive" else None
+
+    @property
+    def backpropagates(self) -> bool:
+        """Implicit Euler ends in an optimiser, whose result is cut off from its input."""
+        return not isinstance(self.solver, ImplicitEuler)
 
     def advance(
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
@@ -46,6 +52,20 @@ class TorchdynAlgorithm(nn.Module, Algorithm):
 
     def __repr__(self) -> str:
         return f"TorchdynAlgorithm({self.name})"
+
+
+def _mended(solver: nn.Module) -> nn.Module:
+    """Give torchdyn's rk4 its times: the tableau has one more than its stepper reads.
+
+    Without this, stages are evaluated at 0, ½ and ½ instead of ½, ½ and 1 of the step, and the
+    method is of order 1 wherever the field depends on time.
+    """
+    if not isinstance(solver, RungeKutta4) or len(solver.tableau[0]) == 3:
+        return solver
+    times, slopes, solution, error = solver.tableau
+    mended = copy.copy(solver)
+    mended.tableau = (times[1:], slopes, solution, error)
+    return mended
 
 
 def _torchdyn_field(rhs: RightHandSide) -> Callable[..., Tensor]:

@@ -30,7 +30,6 @@ from rnode_dyn.training.sample_grids import SampleGrids
 from rnode_dyn.training.step_seed import StepSeed
 from rnode_dyn.training.summary import summarize
 
-
 _LOG_EVERY = 10
 
 

@@ -1,0 +1,53 @@
+"""Noticing that a gradient stopped being finite on its way back through the steps."""
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.errors import NonFiniteStateError
+from rnode_dyn.numerics.stats import SolveStats
+
+
+class GradientWatch:
+    """Notes which samples' gradients are finite, step by step, and raises at the end.
+
+    The notes are read together, so that a GPU is waited for once in a backward pass. In float16
+    autocast nothing is noted: gradients overflow there by design, and the scaler skips the update.
+
+    Args:
+        stats: The solve's cost so far, for the error.
+        device_type: Where the solve runs.
+    """
+
+    def __init__(self, stats: SolveStats, device_type: str) -> None:
+        self.stats = stats
+        scaled = torch.get_autocast_dtype(device_type) is torch.float16
+        self.idle = scaled and torch.is_autocast_enabled(device_type)
+        self.finite: list[Tensor] = []
+        self.places: list[tuple[float, float]] = []
+
+    def note(self, gradient: Tensor | None, t: float, dt: float) -> None:
+        """Note the gradient of the state at ``t``, got by going back ``dt``.
+
+        There is none where a second derivative does not pass this way.
+        """
+        if gradient is not None and not self.idle:
+            self.finite.append(torch.isfinite(gradient).reshape(len(gradient), -1).all(1))
+            self.places.append((t, dt))
+
+    def conclude(self) -> None:
+        """Raise for the first gradient on the way back that was not finite."""
+        finite, places = self.finite, self.places
+        self.finite, self.places = [], []
+        if not finite or bool(torch.stack(finite).all()):
+            return
+        table = torch.stack(finite).cpu()
+        row = int((~table.all(1)).int().argmax())
+        t, dt = places[row]
+        raise NonFiniteStateError(
+            "in the backward pass: the gradient is not finite any more",
+            t=t,
+            dt=dt,
+            steps=row + 1,
+            nfe=self.stats.nfe + self.stats.nfe_backward,
+            worst_sample=int((~table[row]).int().argmax()),
+        )
