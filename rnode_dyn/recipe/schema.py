@@ -258,6 +258,9 @@ class TrainRecipe(Table):
     precision: PrecisionName = "32-true"
     """Lightning's floating-point precision."""
 
+    threads: Count | None = None
+    """Threads of torch on the CPU; absent: as many as torch takes. Small models like 1."""
+
     @model_validator(mode="after")
     def _cosine_has_an_end(self) -> Self:
         if self.schedule == "cosine" and self.epochs is None and self.max_steps is None:

@@ -5,8 +5,10 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
 _SHOWN = {
     "train/bits_per_dim": ("bits/dim", ".3f"),
@@ -37,7 +39,7 @@ class TrainingDisplay(pl.Callback):
         self.max_seconds = max_seconds
         self.started = self.last_line = 0.0
         self.first_step = 0
-        self.progress: Progress | None = None
+        self.live: Live | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the display."""
@@ -48,14 +50,13 @@ class TrainingDisplay(pl.Callback):
         self.progress = Progress(
             TextColumn("[bold]step"),
             MofNCompleteColumn(),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[figures]}"),
-            TextColumn("[dim]left"),
-            TimeRemainingColumn(),
-            console=self.console,
+            BarColumn(),
+            TextColumn("[dim]left {task.fields[left]}"),
         )
-        self.task = self.progress.add_task("", total=_total_steps(trainer), figures="")
-        self.progress.start()
+        self.task = self.progress.add_task("", total=_total_steps(trainer), left="")
+        self.figures = Text()
+        self.live = Live(Group(self.progress, self.figures), console=self.console)
+        self.live.start()
 
     def on_train_batch_end(
         self,
@@ -66,16 +67,17 @@ class TrainingDisplay(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Show the newest figures."""
-        if self.progress is not None:
-            self.progress.update(
-                self.task, completed=trainer.global_step, figures=_figures(trainer)
-            )
+        if self.live is not None:
+            left = self._seconds_left(trainer, _total_steps(trainer))
+            shown = "" if left is None else _clock(left)
+            self.progress.update(self.task, completed=trainer.global_step, left=shown)
+            self.figures.plain = _figures(trainer)
         elif time.monotonic() - self.last_line >= self.seconds_between_lines:
             self._write_line(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the last figures standing."""
-        if self.progress is None:
+        if self.live is None:
             self._write_line(trainer)
         self._stop()
 
@@ -89,9 +91,9 @@ class TrainingDisplay(pl.Callback):
         self._stop()
 
     def _stop(self) -> None:
-        if self.progress is not None:
-            self.progress.stop()
-            self.progress = None
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
 
     def _write_line(self, trainer: pl.Trainer) -> None:
         self.last_line = time.monotonic()

@@ -3,12 +3,15 @@
 import logging
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from rich.console import Console
@@ -70,7 +73,11 @@ def run(
         SolverError: if a solve breaks down; the last checkpoint is kept.
         KeyboardInterrupt: if the training was interrupted; the last checkpoint is kept.
     """
-    console = Console(quiet=True) if console is None else console
+    with _threads(recipe.train.threads):
+        return _run(recipe, output, resume, Console(quiet=True) if console is None else console)
+
+
+def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Console) -> RunResult:
     folder = RunFolder(Path(output) if output is not None else _new_folder(recipe))
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     splits = load_splits(recipe)
@@ -81,6 +88,17 @@ def run(
         folder.create(recipe)
     steps, seconds = _train(recipe, model, splits, folder, console, resume)
     return _finish(recipe, splits, folder, steps, seconds)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads on the CPU, and then as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def resume(folder: str | Path, console: Console | None = None) -> RunResult:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rnode_dyn import Recipe, RunError, RunResult, SolverError, load_recipe, run
+from rnode_dyn.training import runner
 from rnode_dyn.training.folder import RunFolder
 from rnode_dyn.training.runner import resume
 
@@ -113,6 +114,18 @@ def test_averaged_weights_are_what_is_evaluated(tmp_path: Path) -> None:
     trained = checkpoint["current_model_state"]
     differing = [k for k, v in averaged.items() if not torch.equal(v, trained[f"model.{k}"])]
     assert differing
+
+
+def test_threads_are_as_asked_and_then_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(2)
+    seen = []
+    monkeypatch.setattr(runner, "_run", lambda *_: seen.append(torch.get_num_threads()))
+    for threads in (1, None):
+        run(tiny(threads=threads), tmp_path)
+    assert (seen, torch.get_num_threads()) == ([1, 2], 2)
+    torch.set_num_threads(1)
 
 
 def test_a_folder_in_use_is_not_overwritten(finished: RunResult) -> None:
