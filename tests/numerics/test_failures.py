@@ -200,6 +200,43 @@ def test_a_derivative_that_is_no_number(
 
 @EACH_SENSITIVITY
 @EACH_STEPPING
+def test_it_is_noticed_where_the_start_is_not_differentiated(
+    stepping: FixedStep | AdaptiveStep, sensitivity: Sensitivity
+) -> None:
+    """Whoever asks for the parameters alone must hear of it too."""
+    weight = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    problem = ODEProblem(
+        lambda t, x: weight * BreaksBackward.apply(t, x, math.nan),
+        start().requires_grad_(),
+        FORWARD,
+        parameters=(weight,),
+    )
+    loss = solve(problem, Solver(Dopri5(), stepping, sensitivity)).x[-1].sum()
+    with pytest.raises(SolverError, match="backward"):
+        loss.backward(inputs=[weight])
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES[1:], ids=str)
+@EACH_STEPPING
+def test_a_parameter_whose_gradient_is_no_number(
+    stepping: FixedStep | AdaptiveStep, sensitivity: Sensitivity
+) -> None:
+    """The root of nought: the adjoint of the state is sound, that of the parameter infinite.
+
+    Under DiscreteAdjoint the gradient of a parameter is autograd's own, and never seen by us.
+    """
+    weight = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    problem = ODEProblem(
+        lambda t, x: -weight.sqrt() * x, start().requires_grad_(), FORWARD, parameters=(weight,)
+    )
+    loss = solve(problem, Solver(Dopri5(), stepping, sensitivity)).x[-1].sum()
+    with pytest.raises(NonFiniteStateError, match="backward") as caught:
+        loss.backward()
+    assert 0.0 <= caught.value.t <= 1.0
+
+
+@EACH_SENSITIVITY
+@EACH_STEPPING
 def test_a_loss_whose_gradient_is_no_number(
     stepping: FixedStep | AdaptiveStep, sensitivity: Sensitivity
 ) -> None:
@@ -250,3 +287,11 @@ def test_a_large_sound_state_is_not_taken_for_an_infinite_one(dtype: torch.dtype
     x0 = torch.full((100, 50), large, dtype=dtype)
     x = solve(ODEProblem(lambda t, x: -x, x0, FORWARD), Solver(stepping=AdaptiveStep(0.1, 0.1))).x
     assert torch.allclose(x[-1].double(), x0.double() * math.exp(-1), rtol=0.1)
+
+
+@pytest.mark.parametrize("first_step", [None, 1.0])
+def test_a_short_step_early_in_a_long_span_is_a_step(first_step: float | None) -> None:
+    """Near t = 0 a float32 time resolves far shorter steps than it does at the end of the span."""
+    layer = ODEProblem(lambda t, x: 1e5 * torch.exp(-1e5 * t) - x, torch.zeros(1, 1), (0.0, 1e3))
+    stepping = AdaptiveStep(1e-4, 1e-4, first_step=first_step)
+    assert solve(layer, Solver(Dopri5(), stepping)).x[-1].abs() < 1e-2
