@@ -1,6 +1,7 @@
 """One solve under error control: try a step, judge it, choose the length of the next."""
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
 
@@ -121,8 +122,10 @@ class AdaptiveSolve:
 
     def _check_length(self, length: float, step: Step, ratio: float) -> None:
         """Give up once steps no longer move the time."""
-        resolution = 4 * torch.finfo(self.x.dtype).eps * max(abs(self.t), abs(self.end))
-        if length > resolution:
+        # The field is given the time in the state's precision; the stepping itself has a float's.
+        of_the_field = 4 * torch.finfo(self.x.dtype).eps * abs(self.t)
+        of_the_stepping = 4 * sys.float_info.epsilon * max(abs(self.t), abs(self.end))
+        if length > max(of_the_field, of_the_stepping):
             return
         dt = self.direction * length
         if math.isinf(ratio):

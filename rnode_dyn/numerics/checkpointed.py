@@ -89,6 +89,7 @@ class CheckpointedRun(AdjointRun):
             t, dt, _ = segment.steps[0]
             watch.note(adjoint, t, -dt)
         watch.conclude()
+        watch.conclude_parameters(totals, adjoint, self.problem.t_span[0])
         return (adjoint + grad[0] if self.saves_start else adjoint), totals
 
     def _remake(self, segment: _Segment, x: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -59,6 +59,12 @@ class ContinuousRun(AdjointRun):
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Gradients:
         """Solve the adjoint equation and hand out its parts."""
         self.take_back(kept)
+        try:
+            return self._solve_back(grad)
+        finally:
+            self.release()
+
+    def _solve_back(self, grad: Tensor) -> Gradients:
         adjoint = torch.zeros_like(grad[0])
         gradient = adjoint.new_zeros(sum(p.numel() for p in self.parameters))
         for row, start, end in self._spans():
@@ -67,7 +73,6 @@ class ContinuousRun(AdjointRun):
             if start != end:
                 y = self._solve(self.pack(row, adjoint, gradient), (start, end))
                 adjoint, gradient = self.unpack(y)
-        self.release()
         return adjoint, self._per_parameter(gradient)
 
     def _spans(self) -> Iterator[tuple[int | None, float, float]]:

@@ -25,6 +25,9 @@ class InterpolatingRun(ContinuousRun):
         for step in self.solver.steps(self.problem, self.forward_field, self.stats):
             step.error = None
             states += [state for _, state in reader.within(step)]
+            if self.steps:
+                # One step's first slope is the field at the end of the step before.
+                self.steps[-1].end_slope = step.slopes[0]
             self.steps.append(step)
         return torch.stack(states)
 

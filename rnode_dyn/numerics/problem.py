@@ -63,6 +63,8 @@ class ODEProblem:
             )
         if self.x0.dim() < 1:
             raise ValueError("x0 is a scalar; it needs a batch dimension: write x0[None].")
+        if self.x0.numel() == 0:
+            raise ValueError(f"x0 has shape {tuple(self.x0.shape)}: there is nothing to solve for.")
         object.__setattr__(self, "t_span", _checked_span(self.t_span))
         if self.parameters is not None:
             object.__setattr__(self, "parameters", _checked_parameters(self.parameters))

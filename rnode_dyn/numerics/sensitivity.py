@@ -54,7 +54,7 @@ class DiscreteAdjoint(Sensitivity):
         watched = replace(problem, x0=_watch_start(problem, solver, watch))
         rhs = CountedField(problem.field, stats)
         reader = StateReader(solver.algorithm, rhs, times)
-        steps = _watch_steps(solver.steps(watched, rhs, stats), watch, problem)
+        steps = _watch_steps(solver.steps(watched, rhs, stats), watch)
         return torch.stack(reader.all(watched.x0, problem.t_span[0], steps))
 
 
@@ -86,11 +86,9 @@ def _watch_start(problem: ODEProblem, solver: "Solver", watch: GradientWatch) ->
     return x0
 
 
-def _watch_steps(
-    steps: Iterator[Step], watch: GradientWatch, problem: ODEProblem
-) -> Iterator[Step]:
+def _watch_steps(steps: Iterator[Step], watch: GradientWatch) -> Iterator[Step]:
     """Pass the steps on; look at the gradients of their ends on the way back."""
-    last_to_come = not problem.x0.requires_grad
+    last_to_come = True  # the first step's is, but for that of the start, if it is asked for
     for step in steps:
         if step.x1.requires_grad:
             step.x1.register_hook(_note(watch, step.t1, -step.dt, last_to_come))

@@ -41,6 +41,7 @@ REFUSED = {
     "complex start": (lambda: problem(x0=X0.to(torch.complex64)), TypeError, "floating"),
     "list as start": (lambda: problem(x0=[1.0, 2.0]), TypeError, "as_tensor"),
     "scalar start": (lambda: problem(x0=X0[0, 0]), ValueError, "batch dimension"),
+    "start of nothing": (lambda: problem(x0=X0[:0]), ValueError, "nothing to solve for"),
     "field that is none": (lambda: problem(field=None), TypeError, "field"),
     "empty span": (lambda: problem(t_span=(1.0, 1.0)), ValueError, "two different finite times"),
     "endless span": (lambda: problem(t_span=(0.0, math.inf)), ValueError, "finite"),

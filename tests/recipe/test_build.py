@@ -1,0 +1,162 @@
+"""Models built from recipes: the paper's to the last parameter, and what does not fit refused."""
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+
+from rnode_dyn import (
+    RK4,
+    AdaptiveStep,
+    BacksolveAdjoint,
+    CheckpointedAdjoint,
+    DiscreteAdjoint,
+    Dopri5,
+    ExactDivergence,
+    FixedStep,
+    HutchinsonDivergence,
+    InterpolatingAdjoint,
+    LogitTransform,
+    Recipe,
+    RecipeError,
+    Shift,
+    build_model,
+)
+from rnode_dyn.recipe.build import ALGORITHMS
+from rnode_dyn.recipe.names import FIXED_ALGORITHMS, AlgorithmName
+from rnode_dyn.report.architecture import describe_model
+
+
+def recipe(**tables: dict) -> Recipe:
+    given = {"data": {"dataset": "fake", "channels": 1, "image_size": 8}, **tables}
+    return Recipe.model_validate({"name": "x", **given})
+
+
+def image_recipe(channels: int, side: int) -> Recipe:
+    return recipe(
+        data={"dataset": "fake", "channels": channels, "image_size": side},
+        model={"logit_alpha": 0.05, "scales": "auto", "blocks": 2},
+    )
+
+
+# Counted in the authors' own models.
+AUTHORS = {
+    (1, 28): (3, 10, 800_636, [[2, 14, 14], [4, 7, 7], [4, 7, 7]]),
+    (3, 32): (4, 14, 1_358_868, [[6, 16, 16], [12, 8, 8], [24, 4, 4], [24, 4, 4]]),
+    (3, 64): (5, 18, 1_996_116, [[6, 32, 32], [12, 16, 16], [24, 8, 8], [48, 4, 4], [48, 4, 4]]),
+    (3, 256): (7, 26, 4_609_236, None),
+}
+
+
+@pytest.mark.parametrize(("image", "figures"), AUTHORS.items(), ids=str)
+def test_the_papers_models_agree_with_the_authors(
+    image: tuple[int, int], figures: tuple[int, int, int, list | None]
+) -> None:
+    scales, blocks, parameters, latents = figures
+    described = describe_model(build_model(image_recipe(*image)))
+    assert described["scales"] == scales
+    assert described["continuous_blocks"] == blocks
+    assert described["parameters"] == parameters
+    assert described["evaluations_per_forward"] == 16 * blocks
+    if latents is None:
+        assert described["latent_shapes"][-2:] == [[192, 4, 4], [192, 4, 4]]
+    else:
+        assert described["latent_shapes"] == latents
+    assert sum(map(math.prod, described["latent_shapes"])) == image[0] * image[1] ** 2
+
+
+def test_every_algorithm_of_the_schema_can_be_built() -> None:
+    assert set(ALGORITHMS) == set(get_args(AlgorithmName))
+    for name, kind in ALGORITHMS.items():
+        assert (kind().embedded_order is None) == (name in FIXED_ALGORITHMS)
+
+
+def test_solver_and_divergence_are_as_the_recipe_says() -> None:
+    block = build_model(
+        recipe(
+            solver={"algorithm": "rk4", "step": 0.1, "checkpoint_every": 3,
+                    "eval": {"rtol": 1e-7, "norm": "max", "max_steps": 50, "first_step": 0.2}},
+            divergence={"noise": "rademacher", "probes": 2, "eval": {"estimator": "exact"}},
+        )
+    ).blocks[0]  # fmt: skip
+    assert block.solver.algorithm == RK4()
+    assert block.solver.stepping == FixedStep(0.1)
+    assert block.solver.sensitivity == CheckpointedAdjoint(3)
+    assert block.eval_solver is not None
+    assert block.eval_solver.algorithm == Dopri5()
+    assert block.eval_solver.stepping == AdaptiveStep(1e-7, 1e-5, 0.2, 50, "max")
+    assert block.divergence == HutchinsonDivergence("rademacher", 2)
+    assert block.eval_divergence == ExactDivergence()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("discrete", DiscreteAdjoint()),
+        ("checkpointed", CheckpointedAdjoint()),
+        ("backsolve", BacksolveAdjoint()),
+        ("interpolating", InterpolatingAdjoint()),
+    ],
+)
+def test_sensitivities_are_as_the_recipe_says(name: str, kind: object) -> None:
+    assert build_model(recipe(solver={"sensitivity": name})).blocks[0].solver.sensitivity == kind
+
+
+@pytest.mark.parametrize(("alpha", "steps"), [(None, []), (0.0, [Shift]), (0.05, [LogitTransform])])
+def test_the_transform_is_as_the_recipe_says(alpha: float | None, steps: list[type]) -> None:
+    model = {} if alpha is None else {"logit_alpha": alpha}
+    assert [type(step) for step in build_model(recipe(model=model)).preprocess.steps] == steps
+
+
+def test_scales_have_their_own_parts() -> None:
+    scales = [
+        {"blocks": 1, "squeeze": True, "split": True, "field": {"hidden": [5]}},
+        {"blocks": 1, "solver": {"step": 0.5}, "regularizers": {"kinetic_energy": 0.7}},
+    ]
+    model = build_model(recipe(model={"scale": scales}, regularizers={"kinetic_energy": 0.1}))
+    first, _, last = model.blocks
+    assert first.field.layers[0].weight.shape[0] == 5  # type: ignore[union-attr]
+    assert (first.solver.stepping, last.solver.stepping) == (FixedStep(0.25), FixedStep(0.5))
+    assert [block.regularizers[0].weight for block in (first, last)] == [0.1, 0.7]
+    assert model.latent_shapes == [(2, 4, 4), (2, 4, 4)]
+    x = torch.rand(2, 1, 8, 8)
+    assert torch.allclose(model.inverse(model(x).z).z, x, atol=1e-5)
+
+
+MISFITS = {
+    "squeezed too often": (
+        {"model": {"scale": [{"squeeze": True}] * 4}},
+        "model.scale.3",
+        ["scale 3", "(64, 1, 1)", "cannot be squeezed"],
+    ),
+    "split of an odd number": (
+        {"model": {"scale": [{"split": True}, {}]}},
+        "model.scale.0",
+        ["(1, 8, 8)", "cannot be split", "squeeze = true"],
+    ),
+    "scales of vectors": (
+        {"data": {"dataset": "moons"}, "model": {"scales": "auto", "field": {"kind": "mlp"}}},
+        "model.scales",
+        ["is for images", "(2,)"],
+    ),
+    "convolutions of vectors": (
+        {"data": {"dataset": "moons"}},
+        "model.scales",
+        ['field kind "conv" takes images', 'model.field.kind = "mlp"'],
+    ),
+    "logit of continuous data": (
+        {"data": {"dataset": "moons"}, "model": {"logit_alpha": 0.1, "field": {"kind": "mlp"}}},
+        "model.logit_alpha",
+        ["continuous values", "drop it"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("tables", "key", "says"), MISFITS.values(), ids=MISFITS.keys())
+def test_what_does_not_fit_is_refused(tables: dict, key: str, says: list[str]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        build_model(recipe(**tables))
+    assert caught.value.key == key
+    for fragment in says:
+        assert fragment in str(caught.value)
