@@ -1,6 +1,7 @@
 """The command ``rnode-dyn``: parse, call, print."""
 
 import json
+import math
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -41,6 +42,10 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's file or name.")]
+_MAX_SEED = 2**63 - 1
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=_MAX_SEED, help="Seed of the random numbers.")
+]
 SplitName = Literal["train", "validation", "test"]
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -54,6 +59,8 @@ def guarded(command: Command) -> Command:
         try:
             command(*args, **kwargs)
         except (RecipeError, DataError, RunError) as error:
+            _say(error, exit_code=2)
+        except OSError as error:
             _say(error, exit_code=2)
         except SolverError as error:
             _say(error, exit_code=1)
@@ -115,7 +122,7 @@ def run_command(
 def evaluate_command(
     run_path: RunPath,
     split: Annotated[SplitName, typer.Option("--split", help="Which samples.")] = "test",
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the noise.")] = 0,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure a trained flow on held-out data."""
@@ -139,20 +146,23 @@ def sample_command(
     temperature: Annotated[
         float, typer.Option("--temperature", help="Below 1: more typical samples.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the latent variable.")] = 0,
+    seed: Seed = 0,
     output: Annotated[
         Path | None, typer.Option("--output", help="File; default: in the run's samples folder.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw samples: a picture of images, or a .npy file of vectors."""
-    if temperature <= 0:
+    if not 0 < temperature < math.inf:
         raise typer.BadParameter(f"--temperature is {temperature}: write a positive number")
     folder = RunFolder(run_path)
     recipe, model = folder.load()
     event = describe_event(recipe)
     samples = draw_samples(model, event, count, temperature, seed)
     path = output or folder.samples / _sample_name(event, count, temperature)
+    suffixes = (".png", ".jpg", ".jpeg") if shows_as_image(event) else (".npy",)
+    if path.suffix.lower() not in suffixes:
+        raise typer.BadParameter(f"--output is {path}: its name must end in {suffixes[0]}")
     path.parent.mkdir(parents=True, exist_ok=True)
     if shows_as_image(event):
         save_grid(samples, path)

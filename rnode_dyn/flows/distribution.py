@@ -105,7 +105,7 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-    >>> standard_normal_log_prob(torch.zeros(1, 2))
+        >>> standard_normal_log_prob(torch.zeros(1, 2))
         tensor([-1.8379])
     """
     return Normal(0.0, 1.0, validate_args=False).log_prob(z).flatten(1).sum(1)

@@ -30,9 +30,10 @@ def draw_samples(
     Returns:
         Pixels between 0 and 1, or continuous samples, ``(count, *event.shape)``.
     """
-    with torch.random.fork_rng():
+    device = next(model.parameters(), torch.empty(0)).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        samples = FlowDistribution(model, event.shape, temperature).sample((count,))
+        samples = FlowDistribution(model, event.shape, temperature).sample((count,)).cpu()
     return samples if event.levels is None else on_levels(samples, event.levels)
 
 

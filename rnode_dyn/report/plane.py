@@ -44,8 +44,8 @@ def density_on_grid(model: MultiscaleFlow, limit: float, points: int = _GRID) ->
     """
     centres = (torch.arange(points) + 0.5) / points * 2 * limit - limit
     y, x = torch.meshgrid(centres, centres, indexing="ij")
-    log_prob = FlowDistribution(model, (2,)).log_prob(torch.stack([x, y], dim=-1))
-    return log_prob.exp()
+    places = torch.stack([x, y], dim=-1).to(_device_of(model))
+    return FlowDistribution(model, (2,)).log_prob(places).exp().cpu()
 
 
 def _draw_density(axes: Axes, model: MultiscaleFlow, limit: float) -> None:
@@ -66,10 +66,14 @@ def _draw_trajectories(axes: Axes, model: MultiscaleFlow, points: Tensor) -> Non
 
 def trajectories(model: MultiscaleFlow, points: Tensor) -> Tensor:
     """Paths from data to the latent variable through all blocks, ``(times, n, 2)``."""
-    paths, x = [], model.preprocess(points).z
+    paths, x = [], model.preprocess(points.to(_device_of(model))).z
     for block in model.blocks:
         times = torch.linspace(0.0, block.end_time, _TIMES_IN_BLOCK)
         path = block.trajectory(x, times)
         paths.append(path)
         x = path[-1]
-    return torch.cat(paths)
+    return torch.cat(paths).cpu()
+
+
+def _device_of(model: MultiscaleFlow) -> torch.device:
+    return next(model.parameters(), torch.empty(0)).device

@@ -21,7 +21,7 @@ class Evaluation:
     Attributes:
         samples: How many there were.
         bits_per_dim: Mean bits per dimension; of dequantized pixels where the data have levels.
-        bits_per_dim_stderr: Its standard error over the samples.
+        bits_per_dim_stderr: Its standard error over the samples; ``None`` for a single one.
         bits_per_dim_bin_centre: The same figure at the centres of the pixels' bins, which the
             authors' validation printed; ``None`` for continuous data. It is no likelihood of the
             pixels and compares with no dequantized figure.
@@ -34,7 +34,7 @@ class Evaluation:
 
     samples: int
     bits_per_dim: float
-    bits_per_dim_stderr: float
+    bits_per_dim_stderr: float | None
     bits_per_dim_bin_centre: float | None
     kinetic_energy: float | None
     jacobian_frobenius: float | None
@@ -64,10 +64,11 @@ def evaluate(
     """
     model.eval()
     tally = _Tally()
-    with torch.random.fork_rng():
+    device = next(model.parameters(), torch.empty(0)).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for batch in batches:
-            _score(model, batch, event, tally)
+            _score(model, batch.to(device), event, tally)
     if not tally.bits:
         raise ValueError("there is no sample to evaluate: the split is empty.")
     return tally.evaluation()
@@ -123,5 +124,5 @@ def _mean(parts: list[Tensor] | None) -> float | None:
     return float(torch.cat(parts).double().mean()) if parts else None
 
 
-def _standard_error(values: Tensor) -> float:
-    return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+def _standard_error(values: Tensor) -> float | None:
+    return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else None

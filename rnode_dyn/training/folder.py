@@ -1,6 +1,7 @@
 """The run folder: what lies where, and how a run is read back."""
 
 import json
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,37 @@ class RunFolder:
         checkpoint = self.checkpoint()
         recipe = load_recipe(self.recipe)
         model = build_model(recipe)
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        state = read_checkpoint(checkpoint)["state_dict"]
         prefix = "model."
-        model.load_state_dict(
-            {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        )
+        weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise RunError(
+                f"the weights in {checkpoint} do not fit the model of {self.recipe}: has the "
+                "recipe been changed since?"
+            ) from error
         return recipe, model.eval()
+
+    def check_resumable(self) -> None:
+        """Raise where there is nothing to go on from.
+
+        Raises:
+            RunError: if the folder is no run, or has no sound ``last.ckpt``.
+        """
+        self.checkpoint()
+        if not self.last_checkpoint.is_file():
+            raise RunError(f"{self.path} has no last.ckpt to go on from.")
+        read_checkpoint(self.last_checkpoint)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, onto the CPU.
+
+    Raises:
+        RunError: if it is damaged.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise RunError(f"{path} cannot be read as a checkpoint: it is damaged.") from error

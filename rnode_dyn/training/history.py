@@ -2,10 +2,9 @@
 
 import csv
 
-import torch
 from pytorch_lightning.loggers import CSVLogger
 
-from rnode_dyn.training.folder import RunFolder
+from rnode_dyn.training.folder import RunFolder, read_checkpoint
 
 
 def restore_metrics(logger: CSVLogger, folder: RunFolder) -> None:
@@ -17,11 +16,12 @@ def restore_metrics(logger: CSVLogger, folder: RunFolder) -> None:
     """
     if not folder.metrics.is_file():
         return
-    checkpoint = torch.load(folder.last_checkpoint, map_location="cpu", weights_only=False)
+    reached = read_checkpoint(folder.last_checkpoint)["global_step"]
     with folder.metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        step = int(row.pop("step"))
-        if step < checkpoint["global_step"]:
-            logger.log_metrics({k: float(v) for k, v in row.items() if v}, step)
+        step = row.pop("step", None) or ""
+        # A line that was cut off has no step, or a figure that is none.
+        if step.isdigit() and int(step) < reached and None not in row.values():
+            logger.log_metrics({k: float(v) for k, v in row.items() if v}, int(step))
     logger.save()

@@ -1,6 +1,7 @@
 """The Lightning module: an objective on a flow, and its bits per dimension on held-out data."""
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,6 +50,11 @@ class OptimizerSettings:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
+def cuda_devices_of(device: torch.device) -> list[torch.device]:
+    """Return the devices whose random state a computation on ``device`` draws from."""
+    return [device] if device.type == "cuda" else []
+
+
 class FlowTraining(pl.LightningModule):
     """Trains a flow on an objective.
 
@@ -70,6 +76,7 @@ class FlowTraining(pl.LightningModule):
         self.model, self.event = model, event
         self.objective = Likelihood() if objective is None else objective
         self.validated_at = -1
+        self._started = self._seconds_before = 0.0
         self.optimizer_settings = OptimizerSettings() if optimizer is None else optimizer
 
     def dequantize(self, batch: Tensor) -> Tensor:
@@ -88,10 +95,28 @@ class FlowTraining(pl.LightningModule):
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the bits per dimension of a held-out batch, by the evaluation solver."""
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(cuda_devices_of(self.device)):
             torch.manual_seed(_VALIDATION_SEED + batch_idx)
             bits = bits_of(self.model(self.dequantize(batch)), self.event)
         self.log("validation/bits_per_dim", bits.mean(), batch_size=len(batch), sync_dist=True)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, those before an interruption included."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def on_train_start(self) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the time, and which weights were validated."""
+        checkpoint["rnode_dyn"] = {"seconds": self.seconds, "validated_at": self.validated_at}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the time, and with what was validated."""
+        self._seconds_before = checkpoint["rnode_dyn"]["seconds"]
+        self.validated_at = checkpoint["rnode_dyn"]["validated_at"]
 
     def on_validation_epoch_end(self) -> None:
         """Remember which step's weights were validated."""

@@ -1,19 +1,20 @@
 """Running a recipe from data to summary."""
 
 import logging
-import time
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from rnode_dyn.data.module import FlowDataModule
@@ -34,6 +35,7 @@ from rnode_dyn.training.step_seed import StepSeed
 from rnode_dyn.training.summary import summarize
 
 _LOG_EVERY = 10
+_RUN_FOLDER = "_RNODE_DYN_RUN_FOLDER"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,14 @@ class RunResult:
 
     folder: Path
     summary: dict[str, Any]
+
+
+class _Trained(NamedTuple):
+    """What training took, in all, and where."""
+
+    steps: int
+    seconds: float
+    device: torch.device
 
 
 def run(
@@ -78,16 +88,42 @@ def run(
 
 
 def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Console) -> RunResult:
-    folder = RunFolder(Path(output) if output is not None else _new_folder(recipe))
+    splits, model = _prepare(recipe)
+    folder = RunFolder(_folder_of_all(Path(output) if output else _new_folder(recipe)))
+    try:
+        if resume:
+            folder.check_resumable()
+        elif _is_first():
+            folder.create(recipe)
+        console = console if _is_first() else Console(quiet=True)
+        trained = _train(recipe, model, splits, folder, console, resume)
+        if not _is_first():
+            # The command was started again for this process; the first one tells how it ended.
+            raise SystemExit(0)
+        return _finish(recipe, splits, folder, trained)
+    except SolverError as error:
+        if folder.last_checkpoint.is_file():
+            error.add_note(f"the last sound weights are in {folder.last_checkpoint}")
+        raise
+    finally:
+        os.environ.pop(_RUN_FOLDER, None)
+
+
+def _prepare(recipe: Recipe) -> tuple[Splits, MultiscaleFlow]:
+    """Load the data and build the model: all that can be wrong with a recipe shows here."""
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     splits = load_splits(recipe)
-    model = build_model(recipe, splits.event)
-    if resume:
-        folder.checkpoint()
-    else:
-        folder.create(recipe)
-    steps, seconds = _train(recipe, model, splits, folder, console, resume)
-    return _finish(recipe, splits, folder, steps, seconds)
+    return splits, build_model(recipe, splits.event)
+
+
+def _is_first() -> bool:
+    """Whether this is the only process, or the first of several."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def _folder_of_all(path: Path) -> Path:
+    """Return the first process's folder: Lightning starts the others with its environment."""
+    return Path(os.environ.setdefault(_RUN_FOLDER, str(path)))
 
 
 @contextmanager
@@ -121,8 +157,8 @@ def _train(
     folder: RunFolder,
     console: Console,
     resume: bool,
-) -> tuple[int, float]:
-    """Train; return the steps taken in all, and the seconds that they took here."""
+) -> _Trained:
+    """Train, and keep what a limit cut off within an epoch."""
     train = recipe.train
     module = FlowTraining(
         model,
@@ -133,16 +169,15 @@ def _train(
     )
     with _quiet_lightning():
         logger = CSVLogger(folder.path, name="", version="")
-        if resume:
+        if resume and _is_first():
             restore_metrics(logger, folder)
         trainer = _trainer(recipe, folder, logger, console)
         data = _data_module(recipe, splits)
-        started = time.monotonic()
         _fit(trainer, module, data, folder, resume)
-        seconds = time.monotonic() - started
+        seconds = module.seconds
         _keep_the_end(trainer, module, data, folder)
         logger.save()
-    return trainer.global_step, seconds
+    return _Trained(trainer.global_step, seconds, trainer.strategy.root_device)
 
 
 def _fit(
@@ -158,10 +193,6 @@ def _fit(
     except SystemExit:
         # Lightning turns an interrupt into an exit of its own.
         raise KeyboardInterrupt from None
-    except SolverError as error:
-        if folder.last_checkpoint.is_file():
-            error.add_note(f"the last sound weights are in {folder.last_checkpoint}")
-        raise
 
 
 def _keep_the_end(
@@ -223,10 +254,10 @@ def _callbacks(recipe: Recipe, folder: RunFolder, console: Console) -> list[Call
         TrainingDisplay(console, max_seconds=None if minutes is None else 60 * minutes),
         StepSeed(recipe.seed),
     ]
-    if recipe.train.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=recipe.train.ema))
     if recipe.samples.every is not None:
         callbacks.append(SampleGrids(recipe, folder.samples))
+    if recipe.train.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=recipe.train.ema))
     callbacks.append(
         ModelCheckpoint(
             folder.checkpoints,
@@ -240,33 +271,35 @@ def _callbacks(recipe: Recipe, folder: RunFolder, console: Console) -> list[Call
 
 
 def _finish(
-    recipe: Recipe, splits: Splits, folder: RunFolder, steps: int, seconds: float
+    recipe: Recipe,
+    splits: Splits,
+    folder: RunFolder,
+    trained: _Trained,
 ) -> RunResult:
     """Measure the best weights on the test split, and draw from them."""
     _, model = folder.load()
+    model.to(trained.device)
     batches = _data_module(recipe, splits).test_dataloader()
     evaluation = evaluate(model, batches, splits.event, recipe.seed)
     draw_pictures(recipe, model, splits, folder.samples)
     summary = summarize(
-        evaluation, model, train_steps=steps, wall_clock_s=seconds, seed=recipe.seed
+        evaluation, model, train_steps=trained.steps, wall_clock_s=trained.seconds, seed=recipe.seed
     )
     folder.write_summary(summary)
     return RunResult(folder.path, summary)
 
 
-class _quiet_lightning:  # noqa: N801  # a context manager, read as a phrase
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
     """Keep Lightning's announcements and its advice about workers off the screen."""
-
-    def __enter__(self) -> None:
-        self.logger = logging.getLogger("pytorch_lightning")
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
-        self.filters = warnings.catch_warnings()
-        self.filters.__enter__()
-        for module in ("pytorch_lightning", "lightning_fabric"):
-            warnings.filterwarnings("ignore", module=module)
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-
-    def __exit__(self, *error: object) -> None:
-        self.filters.__exit__(None, None, None)
-        self.logger.setLevel(self.level)
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for module in ("pytorch_lightning", "lightning_fabric"):
+                warnings.filterwarnings("ignore", module=module)
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            yield
+    finally:
+        logger.setLevel(level)

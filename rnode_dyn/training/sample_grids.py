@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pytorch_lightning.trainer.states import TrainerFn
 
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.pictures import draw_grid, shows_as_image
@@ -20,11 +21,15 @@ class SampleGrids(pl.Callback):
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         self.recipe, self.folder = recipe, folder
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw, in evaluation mode and with the averaged weights where there are any."""
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw with the weights that were validated: the averaged ones where there are any.
+
+        For that, this callback must stand before the one that averages, which swaps them back.
+        """
         every = self.recipe.samples.every
         epoch = trainer.current_epoch + 1
-        if every is None or epoch % every or not trainer.is_global_zero:
+        after_training = trainer.state.fn != TrainerFn.FITTING
+        if every is None or epoch % every or after_training or not trainer.is_global_zero:
             return
         if isinstance(pl_module, FlowTraining) and shows_as_image(pl_module.event):
             path = self.folder / f"epoch-{epoch:04}.png"

@@ -81,6 +81,18 @@ def test_sample_draws_a_picture_of_so_many(finished: RunResult, tmp_path: Path) 
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("name", ["grid", "grid.txt"])
+def test_a_picture_needs_a_pictures_name(finished: RunResult, name: str, tmp_path: Path) -> None:
+    result = call("sample", finished.folder, "--output", tmp_path / name)
+    assert (result.exit_code, "must end in .png" in result.stderr) == (2, True)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_folder_below_a_file_is_refused(recipe: Path) -> None:
+    result = call("run", recipe, "--output", recipe / "run")
+    assert (result.exit_code, str(recipe) in result.stderr) == (2, True)
+
+
 def test_sample_of_vectors_is_a_npy_file(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     overrides = ["train.max_steps=1", "data.train_size=256", "data.test_size=64"]
@@ -174,6 +186,8 @@ def test_unusable_files_exit_2(
         ["sample", "nowhere"],
         ["sample", "nowhere", "-n", "0"],
         ["sample", "nowhere", "--temperature", "-1"],
+        ["sample", "nowhere", "--temperature", "nan"],
+        ["sample", "nowhere", "--seed", "9" * 25],
         ["fly"],
     ],
     ids=" ".join,

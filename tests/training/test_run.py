@@ -3,13 +3,17 @@
 import csv
 import json
 import math
+import shutil
+import subprocess
+import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 
 from rnode_dyn import Recipe, RunError, RunResult, SolverError, load_recipe, run
-from rnode_dyn.training import runner
+from rnode_dyn.training import runner, sample_grids
 from rnode_dyn.training.folder import RunFolder
 from rnode_dyn.training.runner import resume
 
@@ -166,3 +170,76 @@ def test_nothing_is_written_when_model_and_data_do_not_fit(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="continuous values"):
         run(Recipe.model_validate(table), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def copy_of(finished: RunResult, tmp_path: Path) -> RunFolder:
+    return RunFolder(Path(shutil.copytree(finished.folder, tmp_path / "copy")))
+
+
+def test_damaged_checkpoints_are_named(finished: RunResult, tmp_path: Path) -> None:
+    folder = copy_of(finished, tmp_path)
+    damage(folder.best_checkpoint)
+    with pytest.raises(RunError, match=r"best\.ckpt cannot be read"):
+        folder.load()
+    damage(folder.last_checkpoint)
+    with pytest.raises(RunError, match=r"last\.ckpt cannot be read"):
+        resume(folder.path)
+    folder.last_checkpoint.unlink()
+    with pytest.raises(RunError, match=r"no last\.ckpt"):
+        resume(folder.path)
+
+
+def test_weights_of_another_model_are_named(finished: RunResult, tmp_path: Path) -> None:
+    folder = copy_of(finished, tmp_path)
+    text = folder.recipe.read_text()
+    folder.recipe.write_text(text.replace("    16,\n", "    17,\n"))
+    with pytest.raises(RunError, match="do not fit the model"):
+        folder.load()
+
+
+def test_resuming_goes_on_with_the_clock_and_past_a_damaged_line(
+    finished: RunResult, tmp_path: Path
+) -> None:
+    folder = copy_of(finished, tmp_path)
+    folder.metrics.write_text(folder.metrics.read_text() + "1,7")
+    again = resume(folder.path)
+    assert again.summary["wall_clock_s"] >= finished.summary["wall_clock_s"] > 0
+    assert again.summary["bits_per_dim"] == finished.summary["bits_per_dim"]
+
+
+def test_grids_while_training_show_the_weights_that_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(
+        sample_grids, "draw_grid", lambda _, model, *__: drawn.append(deepcopy(model.state_dict()))
+    )
+    table = {**TINY, "samples": {"every": 1}, "train": {"epochs": 1, "ema": 0.9}}
+    run(Recipe.model_validate(table), tmp_path / "run")
+    kept = weights(tmp_path / "run")
+    assert len(drawn) == 1
+    assert all(torch.equal(value, kept[f"model.{name}"]) for name, value in drawn[0].items())
+
+
+def test_a_single_sample_has_no_standard_error(tmp_path: Path) -> None:
+    table = {**TINY, "data": {**TINY["data"], "test_size": 1}}  # type: ignore[dict-item]
+    run(Recipe.model_validate(table), tmp_path / "run")
+    text = (tmp_path / "run" / "summary.json").read_text()
+    assert json.loads(text)["bits_per_dim_stderr"] is None
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rnode_dyn", "run", "moons", "--json"]
+    sets = ["devices=2", 'strategy="ddp"', 'accelerator="cpu"', "max_steps=4"]
+    for given in sets:
+        command += ["--set", f"train.{given}"]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "run")], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["train_steps"] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
