@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
@@ -22,6 +23,7 @@ from rnode_dyn.data.splits import Splits
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.recipe.build import build_model, load_splits
+from rnode_dyn.recipe.errors import Problem, RecipeError
 from rnode_dyn.recipe.load import load_recipe
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.pictures import draw_pictures
@@ -91,12 +93,12 @@ def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Conso
     splits, model = _prepare(recipe)
     folder = RunFolder(_folder_of_all(Path(output) if output else _new_folder(recipe)))
     try:
+        trainer = _trainer(recipe, folder, console if _is_first() else Console(quiet=True))
         if resume:
             folder.check_resumable()
         elif _is_first():
             folder.create(recipe)
-        console = console if _is_first() else Console(quiet=True)
-        trained = _train(recipe, model, splits, folder, console, resume)
+        trained = _train(recipe, model, splits, folder, trainer, resume)
         if not _is_first():
             # The command was started again for this process; the first one tells how it ended.
             raise SystemExit(0)
@@ -155,7 +157,7 @@ def _train(
     model: MultiscaleFlow,
     splits: Splits,
     folder: RunFolder,
-    console: Console,
+    trainer: pl.Trainer,
     resume: bool,
 ) -> _Trained:
     """Train, and keep what a limit cut off within an epoch."""
@@ -168,10 +170,10 @@ def _train(
         ),
     )
     with _quiet_lightning():
-        logger = CSVLogger(folder.path, name="", version="")
+        logger = trainer.logger
+        assert isinstance(logger, CSVLogger)  # _trainer put it there
         if resume and _is_first():
             restore_metrics(logger, folder)
-        trainer = _trainer(recipe, folder, logger, console)
         data = _data_module(recipe, splits)
         _fit(trainer, module, data, folder, resume)
         seconds = module.seconds
@@ -225,7 +227,16 @@ def _data_module(recipe: Recipe, splits: Splits) -> FlowDataModule:
     )
 
 
-def _trainer(recipe: Recipe, folder: RunFolder, logger: CSVLogger, console: Console) -> pl.Trainer:
+def _trainer(recipe: Recipe, folder: RunFolder, console: Console) -> pl.Trainer:
+    """Make Lightning's trainer, which may not have the devices that the recipe asks for."""
+    try:
+        with _quiet_lightning():
+            return _make_trainer(recipe, folder, console)
+    except (MisconfigurationException, ValueError, ImportError) as error:
+        raise RecipeError(Problem(f"recipe {recipe.name}", "train", str(error))) from error
+
+
+def _make_trainer(recipe: Recipe, folder: RunFolder, console: Console) -> pl.Trainer:
     train = recipe.train
     limit = None if train.max_minutes is None else timedelta(minutes=train.max_minutes)
     return pl.Trainer(
@@ -241,7 +252,7 @@ def _trainer(recipe: Recipe, folder: RunFolder, logger: CSVLogger, console: Cons
         check_val_every_n_epoch=train.validate_every,
         num_sanity_val_steps=0,
         log_every_n_steps=_LOG_EVERY,
-        logger=logger,
+        logger=CSVLogger(folder.path, name="", version=""),
         callbacks=_callbacks(recipe, folder, console),
         enable_progress_bar=False,
         enable_model_summary=False,

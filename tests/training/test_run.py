@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rnode_dyn import Recipe, RunError, RunResult, SolverError, load_recipe, run
+from rnode_dyn import Recipe, RecipeError, RunError, RunResult, SolverError, load_recipe, run
 from rnode_dyn.training import runner, sample_grids
 from rnode_dyn.training.folder import RunFolder
 from rnode_dyn.training.runner import resume
@@ -163,6 +163,14 @@ def test_a_solve_that_breaks_names_the_last_sound_weights(tmp_path: Path) -> Non
         resume(folder.path)
     assert str(folder.last_checkpoint) in "".join(caught.value.__notes__)
     assert all(torch.equal(value, before[name]) for name, value in weights(folder.path).items())
+
+
+@pytest.mark.parametrize("given", [{"strategy": "dppp"}, {"accelerator": "tpu"}])
+def test_devices_that_are_not_there_are_refused(given: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        run(tiny(**given), tmp_path / "run")
+    assert caught.value.key == "train"
+    assert not (tmp_path / "run").exists()
 
 
 def test_nothing_is_written_when_model_and_data_do_not_fit(tmp_path: Path) -> None:
