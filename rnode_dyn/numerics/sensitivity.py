@@ -58,10 +58,13 @@ class DiscreteAdjoint(Sensitivity):
         return torch.stack(reader.all(watched.x0, problem.t_span[0], steps))
 
 
+def _gradient_is_wanted(problem: ODEProblem) -> bool:
+    return torch.is_grad_enabled() and problem.needs_gradient
+
+
 def _refuse_opaque_steps(problem: ODEProblem, solver: "Solver") -> None:
     """Raise where a gradient is wanted and autograd does not see through the steps."""
-    wanted = torch.is_grad_enabled() and problem.needs_gradient
-    if wanted and not solver.algorithm.backpropagates:
+    if _gradient_is_wanted(problem) and not solver.algorithm.backpropagates:
         raise ValueError(
             f"autograd does not see through the steps of {solver.algorithm.name}, so that this "
             "sensitivity would return wrong gradients: take BacksolveAdjoint(), or solve under "
@@ -71,10 +74,8 @@ def _refuse_opaque_steps(problem: ODEProblem, solver: "Solver") -> None:
 
 def _watch_start(problem: ODEProblem, solver: "Solver", watch: GradientWatch) -> Tensor:
     """Return the start as a tensor of its own whose gradient, the last to come, is looked at."""
-    if not (torch.is_grad_enabled() and problem.needs_gradient):
-        return problem.x0
     _refuse_opaque_steps(problem, solver)
-    if not problem.x0.requires_grad:
+    if not (_gradient_is_wanted(problem) and problem.x0.requires_grad):
         return problem.x0
     x0 = problem.x0.view_as(problem.x0)
 

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from rich.tree import Tree
+from torch import nn
 
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -22,7 +23,7 @@ def describe_model(model: MultiscaleFlow) -> dict[str, Any]:
     evaluations = [evaluations_per_solve(block.solver, block.end_time) for block in model.blocks]
     known = [count for count in evaluations if count is not None]
     return {
-        "parameters": _parameters(model),
+        "parameters": count_parameters(model),
         "scales": len(model.scales),
         "continuous_blocks": len(model.blocks),
         "evaluations_per_forward": sum(known) if len(known) == len(evaluations) else None,
@@ -78,12 +79,13 @@ def _block(flow: RegularizedFlow, shape: tuple[int, ...]) -> str:
     cost = "adaptive steps" if evaluations is None else f"{evaluations} evaluations"
     name = type(flow.field).__name__
     return (
-        f"block {_shape(shape)}  {name}  {_parameters(flow):,} parameters  "
+        f"block {_shape(shape)}  {name}  {count_parameters(flow):,} parameters  "
         f"{flow.solver.algorithm.name}, {cost}"
     )
 
 
-def _parameters(module: MultiscaleFlow | RegularizedFlow) -> int:
+def count_parameters(module: nn.Module) -> int:
+    """How many numbers are trained."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 

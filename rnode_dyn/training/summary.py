@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rnode_dyn.report.architecture import count_parameters
 from rnode_dyn.training.evaluate import Evaluation
 
 _REPORTED = (
@@ -46,11 +47,6 @@ def summarize(
         "seed": seed,
         "versions": _versions(),
     }
-
-
-def count_parameters(model: nn.Module) -> int:
-    """How many numbers are trained."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def _versions() -> dict[str, str]:
