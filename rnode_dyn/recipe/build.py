@@ -1,6 +1,7 @@
 """From a recipe to objects: fields, solvers, flows, data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.registry import describe_data, load_data
@@ -65,7 +66,7 @@ def describe_event(recipe: Recipe) -> Event:
         RecipeError: if the data set cannot be as the recipe says.
     """
     data = recipe.data
-    try:
+    with _blaming_the_data(recipe):
         return describe_data(
             data.dataset,
             root=data.root,
@@ -73,8 +74,6 @@ def describe_event(recipe: Recipe) -> Event:
             levels=data.levels,
             channels=data.channels,
         )
-    except DataError as error:
-        raise _problem(recipe, "data", str(error)) from error
 
 
 def load_splits(recipe: Recipe) -> Splits:
@@ -84,7 +83,7 @@ def load_splits(recipe: Recipe) -> Splits:
         RecipeError: if the data are not there, or cannot be as the recipe says.
     """
     data = recipe.data
-    try:
+    with _blaming_the_data(recipe):
         return load_data(
             data.dataset,
             root=data.root,
@@ -96,6 +95,13 @@ def load_splits(recipe: Recipe) -> Splits:
             channels=data.channels,
             seed=recipe.seed,
         )
+
+
+@contextmanager
+def _blaming_the_data(recipe: Recipe) -> Iterator[None]:
+    """Say of an error of the data set that the recipe's table asked for it."""
+    try:
+        yield
     except DataError as error:
         raise _problem(recipe, "data", str(error)) from error
 
