@@ -58,6 +58,7 @@ from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.training.evaluate import Evaluation, evaluate
 from rnode_dyn.training.folder import RunError
 from rnode_dyn.training.module import FlowTraining
+from rnode_dyn.training.flow_matching import FlowMatching
 from rnode_dyn.training.objective import Likelihood, Objective
 from rnode_dyn.training.runner import RunResult, run
 
@@ -84,6 +85,7 @@ __all__ = [
     "ExplicitRungeKutta",
     "FixedStep",
     "FlowDistribution",
+    "FlowMatching",
     "FlowResult",
     "FlowTraining",
     "Heun",

@@ -3,11 +3,11 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -15,17 +15,25 @@ from rich.table import Table
 
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.module import FlowDataModule
-from rnode_dyn.data.splits import Event
+from rnode_dyn.data.splits import Event, Splits
+from rnode_dyn.flows.divergence import ExactDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.recipe.build import build_model, describe_event, load_splits
 from rnode_dyn.recipe.errors import RecipeError
 from rnode_dyn.recipe.load import list_recipes, load_recipe
+from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.architecture import architecture_tree, describe_model
-from rnode_dyn.report.grids import draw_samples, save_grid
+from rnode_dyn.report.cost import training_cost
+from rnode_dyn.report.cost_text import Rate, cost_figures, cost_notes, cost_table
+from rnode_dyn.report.epoch import train_size
 from rnode_dyn.report.pictures import shows_as_image
-from rnode_dyn.training.evaluate import Evaluation, evaluate
+from rnode_dyn.report.sampling import Drawing, Panels, Strip, Vectors
+from rnode_dyn.training.evaluate import evaluate, first_of
+from rnode_dyn.training.evaluation_text import evaluation_text
+from rnode_dyn.training.exact import TooManyDimensionsError
 from rnode_dyn.training.folder import RunError, RunFolder
+from rnode_dyn.training.measure import device_for, measure_speed
 from rnode_dyn.training.runner import RunResult, resume, run
 
 app = typer.Typer(
@@ -58,7 +66,7 @@ def guarded(command: Command) -> Command:
     def run_guarded(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except (RecipeError, DataError, RunError) as error:
+        except (RecipeError, DataError, RunError, TooManyDimensionsError) as error:
             _say(error, exit_code=2)
         except OSError as error:
             _say(error, exit_code=2)
@@ -122,30 +130,67 @@ def run_command(
 def evaluate_command(
     run_path: RunPath,
     split: Annotated[SplitName, typer.Option("--split", help="Which samples.")] = "test",
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Score the split's first samples only.")
+    ] = None,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Take the trace itself, not an estimate of it.")
+    ] = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a trained flow on held-out data."""
+    """Measure a trained flow on held-out data, and say how it was measured."""
     recipe, model = RunFolder(run_path).load()
     splits = load_splits(recipe)
-    data = FlowDataModule(
+    samples = getattr(splits, split)
+    if limit is not None and limit > len(samples):
+        raise typer.BadParameter(
+            f"--limit is {limit}, and the {split} split has {len(samples)} samples: leave it out"
+        )
+    evaluation = evaluate(
+        model,
+        first_of(_data_module(recipe, splits).eval_loader(samples), limit or len(samples)),
+        splits.event,
+        seed,
+        divergence=ExactDivergence() if exact else None,
+        split=split,
+        split_samples=len(samples),
+    )
+    if as_json:
+        _print_json(evaluation.as_dict())
+    else:
+        _out().print(evaluation_text(evaluation))
+
+
+def _data_module(recipe: Recipe, splits: Splits) -> FlowDataModule:
+    data = recipe.data
+    return FlowDataModule(
         splits,
-        batch_size=recipe.data.batch_size,
-        eval_batch_size=recipe.data.eval_batch_size,
+        batch_size=data.batch_size,
+        eval_batch_size=data.eval_batch_size,
+        workers=data.workers,
         seed=recipe.seed,
     )
-    evaluation = evaluate(model, data.eval_loader(getattr(splits, split)), splits.event, seed)
-    _show_evaluation(evaluation, model, as_json)
 
 
 @app.command("sample")
 @guarded
 def sample_command(
     run_path: RunPath,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many samples.")] = 64,
-    temperature: Annotated[
-        float, typer.Option("--temperature", help="Below 1: more typical samples.")
-    ] = 1.0,
+    count: Annotated[
+        int | None,
+        typer.Option("-n", "--count", min=1, help="How many samples: 64, or 8 in a strip."),
+    ] = None,
+    temperatures: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--temperature",
+            help="Below 1: more typical samples. Given several times: a panel for each.",
+        ),
+    ] = None,
+    strip: Annotated[
+        bool, typer.Option("--strip", help="Show the samples on their way from noise to image.")
+    ] = False,
     seed: Seed = 0,
     output: Annotated[
         Path | None, typer.Option("--output", help="File; default: in the run's samples folder.")
@@ -153,45 +198,105 @@ def sample_command(
     as_json: AsJson = False,
 ) -> None:
     """Draw samples: a picture of images, or a .npy file of vectors."""
-    if not 0 < temperature < math.inf:
-        raise typer.BadParameter(f"--temperature is {temperature}: write a positive number")
+    for temperature in temperatures or ():
+        if not 0 < temperature < math.inf:
+            raise typer.BadParameter(f"--temperature is {temperature}: write a positive number")
     folder = RunFolder(run_path)
     recipe, model = folder.load()
     event = describe_event(recipe)
-    samples = draw_samples(model, event, count, temperature, seed)
-    path = output or folder.samples / _sample_name(event, count, temperature)
-    suffixes = (".png", ".jpg", ".jpeg") if shows_as_image(event) else (".npy",)
-    if path.suffix.lower() not in suffixes:
-        raise typer.BadParameter(f"--output is {path}: its name must end in {suffixes[0]}")
+    drawing = _drawing(recipe, event, count, tuple(temperatures or ()), strip)
+    path = output or folder.samples / drawing.file_name
+    if path.suffix.lower() not in drawing.suffixes:
+        raise typer.BadParameter(f"--output is {path}: its name must end in {drawing.suffixes[0]}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if shows_as_image(event):
-        save_grid(samples, path)
-    else:
-        np.save(path, samples.numpy())
+    for note in drawing.draw(recipe, model, event, seed, path):
+        _errors().print(note, markup=False, highlight=False, soft_wrap=True)
     if as_json:
-        _print_json({"file": str(path), "count": count, "temperature": temperature, "seed": seed})
+        _print_json({"file": str(path), **asdict(drawing), "seed": seed})
     else:
-        _out().print(f"{count} samples: {path}", soft_wrap=True)
+        _out().print(f"{drawing.count} samples: {path}", soft_wrap=True)
+
+
+def _drawing(
+    recipe: Recipe,
+    event: Event,
+    count: int | None,
+    temperatures: tuple[float, ...],
+    strip: bool,
+) -> Drawing:
+    """Return what suits the samples: panels, where nothing else is asked, at the recipe's own."""
+    image = shows_as_image(event)
+    if strip and not image:
+        raise typer.BadParameter(
+            "--strip shows grey or coloured images, and this flow's samples are none"
+        )
+    if image and not strip:
+        return Panels(count or 64, temperatures or recipe.samples.temperatures)
+    if len(temperatures) > 1:
+        what = "a strip" if strip else "a file of vectors"
+        raise typer.BadParameter(f"{what} has one --temperature: give the others to commands apart")
+    kind, usual = (Strip, 8) if strip else (Vectors, 64)
+    return kind(count or usual, temperatures or (1.0,))
 
 
 @app.command("show")
 @guarded
 def show_command(
-    recipe_name: RecipeName, overrides: Overrides = None, as_json: AsJson = False
+    recipe_name: RecipeName,
+    overrides: Overrides = None,
+    flops: Annotated[
+        float | None,
+        typer.Option("--flops", metavar="F", help="Operations a second, for hours per epoch."),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time some training steps here instead.")
+    ] = False,
+    evaluations: Annotated[
+        int | None,
+        typer.Option("--evaluations", min=1, help="In a block, where steps are adaptive."),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show the model of a recipe: scales, blocks, shapes, parameters, evaluations."""
+    """Show the model of a recipe, and what training it costs."""
     recipe = load_recipe(recipe_name, overrides or ())
-    model = build_model(recipe)
-    figures = describe_model(model)
+    event = describe_event(recipe)
+    model = build_model(recipe, event)
+    rate = _rate(recipe, model, event, flops, measure)
+    cost = training_cost(model, recipe.data.batch_size, evaluations)
+    if evaluations is not None and not cost.assumed:
+        raise typer.BadParameter(
+            "--evaluations is for adaptive steps, and all blocks take fixed ones: leave it out"
+        )
+    figures, samples = describe_model(model), train_size(recipe.data)
     if as_json:
-        _print_json({"name": recipe.name, "title": recipe.title, **figures})
+        costs = cost_figures(cost, samples, rate)
+        _print_json({"name": recipe.name, "title": recipe.title, **figures, **costs})
         return
     _out().print(architecture_tree(recipe.title or recipe.name, model))
-    evaluations = figures["evaluations_per_forward"]
+    count = figures["evaluations_per_forward"]
     _out().print(
         f"{figures['continuous_blocks']} continuous blocks in {figures['scales']} scales; "
-        f"{'adaptive' if evaluations is None else evaluations} evaluations in a training pass"
+        f"{'adaptive' if count is None else count} evaluations in a training pass"
     )
+    _out().print(
+        "", cost_table(cost, samples, rate), "", *cost_notes(cost, samples, rate), sep="\n"
+    )
+
+
+def _rate(
+    recipe: Recipe, model: MultiscaleFlow, event: Event, flops: float | None, measure: bool
+) -> Rate | None:
+    if measure and flops is not None:
+        raise typer.BadParameter("--flops states what --measure finds out: drop one of them")
+    if flops is not None:
+        if not 0 < flops < math.inf:
+            raise typer.BadParameter(f"--flops is {flops}: write a positive number, such as 1e13")
+        return Rate(flops, "as --flops states")
+    if not measure:
+        return None
+    model.to(device_for(recipe.train.accelerator))
+    speed = measure_speed(model, event, recipe.data.batch_size)
+    return Rate(speed.flops_per_second, speed.in_words())
 
 
 @app.command("recipes")
@@ -208,32 +313,13 @@ def recipes_command(as_json: AsJson = False) -> None:
     _out().print(table)
 
 
-def _sample_name(event: Event, count: int, temperature: float) -> str:
-    suffix = "png" if shows_as_image(event) else "npy"
-    return f"samples-{count}-t{temperature:g}.{suffix}"
-
-
 def _show_result(result: RunResult, as_json: bool) -> None:
     if as_json:
         _print_json({"run": str(result.folder), **result.summary})
         return
-    hidden = ("versions", "seed")
+    hidden = ("versions", "seed", "protocol")
     _print_figures({k: v for k, v in result.summary.items() if k not in hidden})
     _out().print(f"run folder: {result.folder}", soft_wrap=True)
-
-
-def _show_evaluation(evaluation: Evaluation, model: MultiscaleFlow, as_json: bool) -> None:
-    figures = evaluation.as_dict()
-    if as_json:
-        _print_json(figures)
-        return
-    figures.pop("blocks")
-    _print_figures(figures)
-    table = Table("block", "shape", "accepted", "rejected", "evaluations", box=None)
-    for number, (station, stats) in enumerate(zip(model.walk(), evaluation.blocks, strict=True)):
-        shape = "×".join(map(str, station.shape))
-        table.add_row(*map(str, (number, shape, stats.accepted, stats.rejected, stats.nfe)))
-    _out().print(table)
 
 
 def _print_figures(figures: dict[str, Any]) -> None:

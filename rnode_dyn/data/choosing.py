@@ -13,6 +13,23 @@ def fixed_order(count: int) -> list[int]:
     return np.random.default_rng(0).permutation(count).tolist()
 
 
+def last_tenths(count: int) -> dict[str, range]:
+    """The rows of each split where nothing else tells: the last tenth tests, as MAF has it.
+
+    Of what is left the last tenth validates.
+
+    >>> last_tenths(36_488)
+    {'train': range(0, 29556), 'validation': range(29556, 32840), 'test': range(32840, 36488)}
+    """
+    rest = count - count // 10
+    train = rest - rest // 10
+    return {
+        "train": range(train),
+        "validation": range(train, rest),
+        "test": range(rest, count),
+    }
+
+
 def choose(request: DataRequest, split: str, available: int) -> Sequence[int]:
     """The indices that a split takes of those available; a smaller choice lies in a larger one.
 

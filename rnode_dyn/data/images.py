@@ -1,12 +1,14 @@
 """What is done to 8-bit images before a flow sees them: resized, quantized, cut into splits."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from rnode_dyn.data.choosing import choose
+from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.request import DataRequest
 from rnode_dyn.data.splits import Event, Splits, TensorSplit
 
@@ -40,6 +42,20 @@ def square_event(request: DataRequest, *, channels: int, own_size: int, own_leve
     """What an image looks like once the request's size and levels are applied to it."""
     size = request.image_size or own_size
     return Event((channels, size, size), request.levels_within(own_levels))
+
+
+def check_count(name: str, place: Path, *, found: int, expected: int) -> None:
+    """Refuse files that hold another number of images than the data set has.
+
+    >>> check_count("mnist", Path("data"), found=59_999, expected=60_000)
+    Traceback (most recent call last):
+    rnode_dyn.data.errors.DataError: mnist has 59,999 images in data where 60,000 are expected: ...
+    """
+    if found != expected:
+        raise DataError(
+            f"{name} has {found:,} images in {place} where {expected:,} are expected: "
+            f"remove the files and get the data anew."
+        )
 
 
 def splits_of_images(

@@ -5,8 +5,9 @@ from pathlib import Path
 from torch import Tensor
 from torchvision.datasets import MNIST
 
-from rnode_dyn.data.errors import DataError, MissingDataError
+from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.images import splits_of_images, square_event
+from rnode_dyn.data.missing import require_files, torchvision_download
 from rnode_dyn.data.request import DataRequest
 from rnode_dyn.data.splits import Event, Splits
 
@@ -24,28 +25,25 @@ def describe(request: DataRequest) -> Event:
     return square_event(request, channels=1, own_size=28, own_levels=256)
 
 
+def find(request: DataRequest) -> None:
+    """Check that the four files are there."""
+    root = request.root
+    raw = root / "MNIST" / "raw"
+    steps = (
+        f"Either download it with\n{torchvision_download(f'MNIST({str(root)!r}, download=True)')}\n"
+        f"or put the four files {', '.join(FILES)} (unzipped) into {raw}, "
+        f"or set root to the folder that has MNIST/raw in it."
+    )
+    require_files(request, [f"MNIST/raw/{name}" for name in FILES], steps)
+
+
 def load(request: DataRequest) -> Splits:
     """55,000 digits to train on, the training set's last 5,000 to validate, 10,000 to test."""
     event = describe(request)
-    _find_files(request.root)
     digits = _read(request.root, train=True, expected=60_000)
     test = _read(request.root, train=False, expected=10_000)
     parts = {"train": digits[:_TRAIN], "validation": digits[_TRAIN:], "test": test}
     return splits_of_images(request, event, parts, own_levels=256)
-
-
-def _find_files(root: Path) -> None:
-    raw = root / "MNIST" / "raw"
-    missing = [name for name in FILES if not (raw / name).is_file()]
-    if missing:
-        raise MissingDataError(
-            f"mnist is not complete under {root}: {', '.join(missing)} not found in {raw}. "
-            f"Either download it with\n"
-            f'  python -c "import rnode_dyn, torchvision; '
-            f'torchvision.datasets.MNIST({str(root)!r}, download=True)"\n'
-            f"or put the four files {', '.join(FILES)} (unzipped) into {raw}, "
-            f"or set root to the folder that has MNIST/raw in it."
-        )
 
 
 def _read(root: Path, *, train: bool, expected: int) -> Tensor:

@@ -11,6 +11,8 @@ from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.sampling import EpochShuffle, Mirrored
 from rnode_dyn.data.splits import Split, Splits, TensorSplit
 
+_START = {"epoch": 0, "read": 0}
+
 
 class FlowDataModule(pl.LightningDataModule):
     """Batches of a data set, as integer pixels or float vectors; dequantization comes later.
@@ -52,18 +54,37 @@ class FlowDataModule(pl.LightningDataModule):
         self.flips = flips
         self.workers = workers
         self.seed = seed
+        self._place = dict(_START)
         self._check()
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Shuffled batches of equal size, half of the images mirrored if flips are on."""
         split = self.splits.train
+        shuffle = EpochShuffle(len(split), self.seed, mirrored=self.flips)
+        shuffle.resume(**self._place)
         return self._loader(
             Mirrored(split) if self.flips else split,
             batch_size=self.batch_size,
             workers=self._workers_for(split),
-            sampler=EpochShuffle(len(split), self.seed, mirrored=self.flips),
+            sampler=shuffle,
             drop_last=len(split) > self.batch_size,
         )
+
+    def state_dict(self) -> dict[str, int]:
+        """How much of which epoch has been read, for a training that goes on.
+
+        Several processes read their epoch again from the start: here the share of each is not
+        known.
+        """
+        if self.trainer is None or self.trainer.world_size > 1:
+            return dict(_START)
+        ready = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        read = ready * self.batch_size if ready < self.trainer.num_training_batches else 0
+        return {"epoch": self.trainer.current_epoch, "read": read}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on there."""
+        self._place = dict(state_dict)
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """Every validation sample once, in order."""

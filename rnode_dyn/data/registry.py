@@ -5,7 +5,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rnode_dyn.data import digits, fake, folder, mnist, npy, synthetic
+from rnode_dyn.data import (
+    celeba,
+    celebahq,
+    cifar10,
+    digits,
+    fake,
+    folder,
+    imagenet64,
+    mnist,
+    npy,
+    picture,
+    svhn,
+    synthetic,
+)
+from rnode_dyn.data.checksums import verify
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.request import DataRequest
 from rnode_dyn.data.splits import Event, Splits
@@ -19,29 +33,51 @@ class DataSource:
         describe: What one sample will look like; reads as little as it can.
         load: The samples themselves.
         refuses: Options that cannot take effect, each with the reason.
+        find: Raises `MissingDataError` where files are not there; `load` does it where this is
+            left out.
     """
 
     describe: Callable[[DataRequest], Event]
     load: Callable[[DataRequest], Splits]
     refuses: Mapping[str, str] = field(default_factory=dict)
+    find: Callable[[DataRequest], None] | None = None
 
 
-_GREY = {"channels": "its images are grey"}
-_NO_IMAGES = {
+_ONE = {"variant": "there is only one variant of it"}
+_NO_FILES = {"checksums": "it reads no files"}
+_IMAGES = {"columns": "its samples are images", "standardize": "its samples are images"}
+_GREY = {"channels": "its images are grey", **_IMAGES}
+_COLOUR = {"channels": "its images have three colours", **_IMAGES}
+_VECTORS = {
     "image_size": "its samples are no images",
     "levels": "its values are continuous",
     "channels": "its samples are no images",
+    **_ONE,
+}
+_PLANE = {
+    **_VECTORS,
+    "columns": "its points have two",
+    "standardize": "it has the scale of the figures in papers",
 }
 
 DATA_SETS: dict[str, DataSource] = {
-    "digits": DataSource(digits.describe, digits.load, _GREY),
+    "digits": DataSource(digits.describe, digits.load, {**_GREY, **_ONE, **_NO_FILES}),
     **{
-        name: DataSource(synthetic.describe, synthetic.load, _NO_IMAGES) for name in synthetic.DRAWS
+        name: DataSource(synthetic.describe, synthetic.load, {**_PLANE, **_NO_FILES})
+        for name in synthetic.DRAWS
     },
-    "mnist": DataSource(mnist.describe, mnist.load, _GREY),
-    "npy": DataSource(npy.describe, npy.load, _NO_IMAGES),
-    "folder": DataSource(folder.describe, folder.load),
-    "fake": DataSource(fake.describe, fake.load),
+    "picture": DataSource(
+        picture.describe, picture.load, {**_PLANE, "checksums": "root is its one file"}
+    ),
+    "mnist": DataSource(mnist.describe, mnist.load, {**_GREY, **_ONE}, mnist.find),
+    "cifar10": DataSource(cifar10.describe, cifar10.load, {**_COLOUR, **_ONE}, cifar10.find),
+    "svhn": DataSource(svhn.describe, svhn.load, {**_COLOUR, **_ONE}, svhn.find),
+    "celeba": DataSource(celeba.describe, celeba.load, {**_COLOUR, **_ONE}, celeba.find),
+    "celebahq": DataSource(celebahq.describe, celebahq.load, {**_COLOUR, **_ONE}),
+    "imagenet64": DataSource(imagenet64.describe, imagenet64.load, _COLOUR),
+    "npy": DataSource(npy.describe, npy.load, _VECTORS),
+    "folder": DataSource(folder.describe, folder.load, {**_IMAGES, **_ONE}),
+    "fake": DataSource(fake.describe, fake.load, {**_IMAGES, **_ONE, **_NO_FILES}),
 }
 
 
@@ -55,25 +91,35 @@ def load_data(
     validation_size: int | None = None,
     test_size: int | None = None,
     channels: int | None = None,
+    columns: int | None = None,
+    variant: str | None = None,
+    standardize: bool = False,
+    checksums: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Splits:
     """Load a data set.
 
     Args:
         name: One of `DATA_SETS`.
-        root: The folder with its files, for those that have any.
+        root: The folder with its files, for those that have any; for `picture` an image file.
         image_size: Side of the square images; None: the data's own.
         levels: Values a pixel can take, at most as many as the data has; None: all of them.
         train_size: Training samples; None: all, or the data set's default where they are drawn.
         validation_size: The same for validation.
         test_size: The same for test.
         channels: 1 or 3 for `folder`, any for `fake`.
+        columns: How many columns `npy`'s files have to have; None: any.
+        variant: Which published variant the files have to be; for `imagenet64`.
+        standardize: Bring every column of `npy` to the training split's mean 0 and deviation 1.
+        checksums: For files, relative to root, `md5:`, `sha256:` or `images:` and hexadecimal
+            digits, which are compared with what is found.
         seed: What `fake` and the 2-D sets are drawn from. All others ignore it: their splits and
             subsets are the same in every run, so that runs can be compared.
 
     Raises:
         MissingDataError: The files are not there; the message says how to get them.
-        DataError: There is no such data set, or an option cannot be met.
+        DataError: There is no such data set, an option cannot be met, or a file is damaged or
+            another than its checksum says.
 
     >>> splits = load_data("digits")
     >>> splits.event_shape, splits.levels, len(splits.train), len(splits.test)
@@ -88,9 +134,17 @@ def load_data(
         validation_size=validation_size,
         test_size=test_size,
         channels=channels,
+        columns=columns,
+        variant=variant,
+        standardize=standardize,
+        checksums=checksums or {},
         seed=seed,
     )
-    return _source(request).load(request)
+    source = _source(request)
+    if source.find is not None:
+        source.find(request)
+    verify(request.root, request.checksums)
+    return source.load(request)
 
 
 def describe_data(
@@ -100,20 +154,33 @@ def describe_data(
     image_size: int | None = None,
     levels: int | None = None,
     channels: int | None = None,
+    columns: int | None = None,
+    variant: str | None = None,
 ) -> Event:
     """What a sample of a data set looks like; most data sets need not be there to tell.
 
     Args:
         name: One of `DATA_SETS`.
-        root: The folder with its files; read for `npy`, and for `folder` without an image_size.
+        root: The folder with its files; read for `npy` without columns, and for `folder` without
+            an image_size.
         image_size: As for `load_data`.
         levels: As for `load_data`.
         channels: As for `load_data`.
+        columns: As for `load_data`.
+        variant: As for `load_data`.
 
     >>> describe_data("mnist", image_size=14)
     Event(shape=(1, 14, 14), levels=256)
     """
-    request = DataRequest(name, Path(root), image_size=image_size, levels=levels, channels=channels)
+    request = DataRequest(
+        name,
+        Path(root),
+        image_size=image_size,
+        levels=levels,
+        channels=channels,
+        columns=columns,
+        variant=variant,
+    )
     return _source(request).describe(request)
 
 
@@ -127,7 +194,7 @@ def _source(request: DataRequest) -> DataSource:
     source = DATA_SETS[request.name]
     for option, reason in source.refuses.items():
         given = getattr(request, option)
-        if given is not None:
+        if given:  # none of these options can be 0
             raise DataError(
                 f"{option} = {given} has no effect on {request.name}, for {reason}: leave it out."
             )

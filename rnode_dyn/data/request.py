@@ -1,6 +1,7 @@
 """What is asked of a data set: its name, where its files lie, and the options that change it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rnode_dyn.data.errors import DataError
@@ -9,6 +10,7 @@ _AT_LEAST = {
     "image_size": 1,
     "levels": 2,
     "channels": 1,
+    "columns": 1,
     "train_size": 1,
     "validation_size": 1,
     "test_size": 1,
@@ -28,6 +30,10 @@ class DataRequest:
     validation_size: int | None = None
     test_size: int | None = None
     channels: int | None = None
+    columns: int | None = None
+    variant: str | None = None
+    standardize: bool = False
+    checksums: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
 
     def __post_init__(self) -> None:

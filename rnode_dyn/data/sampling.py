@@ -38,10 +38,22 @@ class EpochShuffle(Sampler[int]):
         self.seed = seed
         self.mirrored = mirrored
         self.epoch = 0
+        self._read: dict[int, int] = {}
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order is read next."""
         self.epoch = epoch
+
+    def resume(self, epoch: int, read: int) -> None:
+        """Leave out what had been read of an epoch when it was interrupted.
+
+        >>> shuffle = EpochShuffle(4, seed=1)
+        >>> whole = list(shuffle)
+        >>> shuffle.resume(epoch=0, read=3)
+        >>> list(shuffle) == whole[3:]
+        True
+        """
+        self._read = {epoch: read}
 
     def __len__(self) -> int:
         return self.size
@@ -51,7 +63,7 @@ class EpochShuffle(Sampler[int]):
         order = random.permutation(self.size)
         if self.mirrored:
             order += self.size * random.integers(2, size=self.size)
-        return iter(order.tolist())
+        return iter(order[self._read.get(self.epoch, 0) :].tolist())
 
 
 class Mirrored(Split):

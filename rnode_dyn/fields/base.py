@@ -49,6 +49,32 @@ def jvp(field: Callable, t: Tensor, x: Tensor, dt: Tensor, dx: Tensor) -> Tensor
     return torch.func.jvp(field, (t, x), (dt, dx))[1]
 
 
+def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
+    """Return f(t_i, x_i) of every sample i at a time of its own.
+
+    A field that says ``takes_times = True`` is called once, with ``t`` of shape ``(batch,)``; any
+    other is mapped over the batch, and is called with a 0-dim time and one sample.
+
+    Args:
+        field: The field.
+        t: Times, ``(batch,)``.
+        x: States, ``(batch, *event)``.
+
+    Example:
+        >>> import torch
+        >>> at_times(lambda t, x: t * x, torch.tensor([1.0, 2.0]), torch.ones(2, 3))
+        tensor([[1., 1., 1.],
+                [2., 2., 2.]])
+    """
+    if getattr(field, "takes_times", False):
+        return field(t, x)
+
+    def alone(time: Tensor, sample: Tensor) -> Tensor:
+        return field(time, sample[None])[0]
+
+    return torch.func.vmap(alone, randomness="different")(t, x)
+
+
 class TorchdynField(nn.Module):
     """A module written for torchdyn, or plain torch, as a field f(t, x).
 

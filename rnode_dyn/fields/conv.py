@@ -27,6 +27,10 @@ class TimeConv(TimeLayer):
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """Apply the layer to ``x`` (batch, inputs, height, width)."""
+        if t.dim():
+            ones = x.new_ones(1, 1, *x.shape[2:])
+            slope = F.conv2d(ones, self.time_weight, padding=1)
+            return F.conv2d(x, self.weight, self.bias, padding=1) + t[:, None, None, None] * slope
         time = t.expand(1, 1, *x.shape[2:]).to(x.dtype)
         shift = F.conv2d(time, self.time_weight, self.bias, padding=1)
         return F.conv2d(x, self.weight, padding=1) + shift

@@ -14,7 +14,7 @@ class TimeLayer(nn.Module):
 
     @abstractmethod
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        """Apply the layer."""
+        """Apply the layer; ``t`` is 0-dim, or ``(batch,)``: a time for every sample."""
 
     @abstractmethod
     def transpose(self, v: Tensor) -> Tensor:
@@ -34,6 +34,9 @@ class FeedForwardField(nn.Module):
         activation_name: Name of σ.
     """
 
+    takes_times = True
+    """It can be evaluated at a time of its own for every sample, see ``fields.base.at_times``."""
+
     def __init__(self, layers: Sequence[TimeLayer], activation_name: str) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
@@ -43,7 +46,7 @@ class FeedForwardField(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # torchdyn's
-        """Evaluate the field at time ``t`` (0-dim) and state ``x`` (batch, *event)."""
+        """Evaluate the field at time ``t`` (0-dim or (batch,)) and state ``x`` (batch, *event)."""
         for layer in self.layers[:-1]:
             x = self.activation.function(layer(t, x))
         return self.layers[-1](t, x)

@@ -24,6 +24,8 @@ class TimeLinear(TimeLayer):
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """Apply the layer to ``x`` (batch, inputs)."""
+        if t.dim():
+            return F.linear(x, self.weight, self.bias) + t[:, None] * self.time_weight
         return F.linear(x, self.weight, torch.addcmul(self.bias, self.time_weight, t))
 
     def transpose(self, v: Tensor) -> Tensor:

@@ -53,6 +53,9 @@ _ALWAYS: dict[str, type[Regularizer]] = {
     "kinetic_energy": KineticEnergy,
     "jacobian_frobenius": JacobianFrobenius,
 }
+# Where solver.step = "auto"; the training's governor goes on from here.
+_STEPS_TO_BEGIN_WITH = 2
+
 _IF_WEIGHTED: dict[str, type[Regularizer]] = {
     "directional_derivative": DirectionalDerivative,
     "total_derivative": TotalDerivative,
@@ -73,6 +76,8 @@ def describe_event(recipe: Recipe) -> Event:
             image_size=data.image_size,
             levels=data.levels,
             channels=data.channels,
+            columns=data.columns,
+            variant=data.variant,
         )
 
 
@@ -93,6 +98,10 @@ def load_splits(recipe: Recipe) -> Splits:
             validation_size=data.validation_size,
             test_size=data.test_size,
             channels=data.channels,
+            columns=data.columns,
+            variant=data.variant,
+            standardize=data.standardize,
+            checksums=data.checksums,
             seed=recipe.seed,
         )
 
@@ -184,11 +193,11 @@ def _build_block(parts: ScaleParts, shape: tuple[int, ...], end_time: float) -> 
     evaluation = parts.divergence.eval
     return RegularizedFlow(
         build_field(parts.field, shape),
-        solver=_build_solver(parts.solver, sensitivity),
+        solver=_build_solver(parts.solver, sensitivity, end_time),
         divergence=_build_divergence(parts.divergence),
         regularizers=_build_regularizers(parts.regularizers),
         end_time=end_time,
-        eval_solver=_build_solver(parts.solver.eval, sensitivity),
+        eval_solver=_build_solver(parts.solver.eval, sensitivity, end_time),
         eval_divergence=None if evaluation is None else _build_divergence(evaluation),
     )
 
@@ -209,11 +218,13 @@ def build_field(field: FieldRecipe, shape: Sequence[int]) -> FeedForwardField:
     return ConvField(shape[0], hidden=field.hidden, activation=field.activation)
 
 
-def _build_solver(recipe: SteppingRecipe, sensitivity: Sensitivity) -> Solver:
-    return Solver(ALGORITHMS[recipe.algorithm](), _build_stepping(recipe), sensitivity)
+def _build_solver(recipe: SteppingRecipe, sensitivity: Sensitivity, end_time: float) -> Solver:
+    return Solver(ALGORITHMS[recipe.algorithm](), _build_stepping(recipe, end_time), sensitivity)
 
 
-def _build_stepping(recipe: SteppingRecipe) -> Stepping:
+def _build_stepping(recipe: SteppingRecipe, end_time: float) -> Stepping:
+    if recipe.step == "auto":
+        return FixedStep(end_time / _STEPS_TO_BEGIN_WITH)
     if recipe.step is not None:
         return FixedStep(recipe.step)
     names = ("rtol", "atol", "first_step", "max_steps", "norm")

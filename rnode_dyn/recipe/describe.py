@@ -25,6 +25,8 @@ def allowed_at(spot: Spot) -> str:
         return _one_of(get_args(spot.kind))
     if get_origin(spot.kind) is tuple:
         return f"{_bounded('a list', spot.bounds)}, each entry {allowed_at(_entry(spot))}"
+    if get_origin(spot.kind) is dict:
+        return f"a table, each entry {allowed_at(spot_of(get_args(spot.kind)[1]))}"
     if spot.kind in _PLAIN:
         return _bounded(_PLAIN[spot.kind], spot.bounds)
     return " or ".join(allowed_at(spot_of(kind)) for kind in without_none(spot.kind))

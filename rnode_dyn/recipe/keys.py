@@ -32,7 +32,7 @@ def spot_of(annotation: Any, bounds: tuple[Any, ...] = ()) -> Spot:
 
 def without_none(annotation: Any) -> tuple[Any, ...]:
     """The members of a union but `None`; of any other type, the type alone."""
-    is_plain = get_origin(annotation) in (None, tuple, Literal, Annotated)
+    is_plain = get_origin(annotation) in (None, tuple, dict, Literal, Annotated)
     members = (annotation,) if is_plain else get_args(annotation)
     return tuple(kind for kind in members if kind is not type(None))
 
@@ -45,6 +45,8 @@ def enter(spot: Spot, part: str | int) -> Spot | None:
         return spot_of(field.annotation, tuple(field.metadata))
     if isinstance(part, int) and get_origin(spot.kind) is tuple:
         return spot_of(get_args(spot.kind)[0])
+    if get_origin(spot.kind) is dict:
+        return spot_of(get_args(spot.kind)[1])
     return None
 
 

@@ -10,8 +10,21 @@ _REPLACES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(ADAPTIVE_KEYS, ("step",)),
     "scale": ("scales", "blocks"),
     "scales": ("scale",),
+    "checksums": ("checksums",),  # as a whole: other files, or none
 }
 """Keys that exclude others beside them: an inherited `step` goes when `rtol` is given."""
+
+_OF_ONE_DATASET = (
+    "variant",
+    "channels",
+    "columns",
+    "standardize",
+    "train_size",
+    "validation_size",
+    "test_size",
+    "checksums",
+)
+"""Keys that speak of one data set's files: inherited ones go when another data set is named."""
 
 
 def overlay(base: Any, over: Any) -> Any:
@@ -51,6 +64,8 @@ def is_list_change(base: Any, over: Any) -> bool:
 def _without_excluded(base: Any, over: Any) -> Any:
     if isinstance(base, Mapping) and isinstance(over, Mapping):
         excluded = _excluded_by(over)
+        if over.get("dataset", base.get("dataset")) != base.get("dataset"):
+            excluded.update(_OF_ONE_DATASET)
         kept = {key: value for key, value in base.items() if key not in excluded}
         return {key: _without_excluded(value, over.get(key)) for key, value in kept.items()}
     if is_list_change(base, over):

@@ -10,7 +10,13 @@ DatasetName = Literal[
     "8gaussians",
     "spirals",
     "rings",
+    "picture",
     "mnist",
+    "cifar10",
+    "svhn",
+    "celeba",
+    "celebahq",
+    "imagenet64",
     "npy",
     "folder",
     "fake",
@@ -35,5 +41,8 @@ NormName = Literal["rms", "max"]
 EstimatorName = Literal["hutchinson", "exact"]
 NoiseName = Literal["gaussian", "rademacher"]
 ScheduleName = Literal["constant", "cosine"]
+ObjectiveName = Literal["likelihood", "flow-matching"]
+CouplingName = Literal["independent", "minibatch-ot"]
+TimesName = Literal["uniform", "stratified", "logit-normal"]
 AcceleratorName = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
 PrecisionName = Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"]

@@ -13,12 +13,9 @@ from pydantic import Field, model_validator
 from rnode_dyn.recipe.divergence import DivergenceRecipe, EvalDivergenceRecipe
 from rnode_dyn.recipe.names import (
     DATASETS,
-    AcceleratorName,
     ActivationName,
     DatasetName,
     FieldKind,
-    PrecisionName,
-    ScheduleName,
 )
 from rnode_dyn.recipe.scales import complete_scales
 from rnode_dyn.recipe.solver import EvalSolverRecipe, SolverRecipe
@@ -31,6 +28,7 @@ from rnode_dyn.recipe.tables import (
     Text,
     broken_rule,
 )
+from rnode_dyn.recipe.train import GovernorRecipe, StageRecipe, TrainRecipe
 
 __all__ = [
     "DATASETS",
@@ -39,6 +37,7 @@ __all__ = [
     "EvalDivergenceRecipe",
     "EvalSolverRecipe",
     "FieldRecipe",
+    "GovernorRecipe",
     "ModelRecipe",
     "Recipe",
     "RegularizersRecipe",
@@ -46,8 +45,18 @@ __all__ = [
     "ScaleParts",
     "ScaleRecipe",
     "SolverRecipe",
+    "StageRecipe",
     "TrainRecipe",
 ]
+
+
+_ONLY_WITH = {
+    "channels": ("has its own", ("fake", "folder")),
+    "columns": ("has as many as it has", ("npy",)),
+    "standardize": ("has a scale of its own", ("npy",)),
+    "variant": ("has only one", ("imagenet64",)),
+}
+"""Keys of `[data]` that belong to some data sets: what is said of others, and those sets."""
 
 
 class DataRecipe(Table):
@@ -56,8 +65,11 @@ class DataRecipe(Table):
     dataset: DatasetName
     """The data set's name."""
 
+    variant: Text | None = None
+    """The published variant that the files have to be; only with `dataset = "imagenet64"`."""
+
     root: Text = "data"
-    """Folder of the data."""
+    """Folder of the data; with `dataset = "picture"` an image file."""
 
     image_size: Count | None = None
     """Height and width of the images, in pixels; absent: the data set's own."""
@@ -67,6 +79,12 @@ class DataRecipe(Table):
 
     channels: Count | None = None
     """Channels of the images; only with `dataset = "fake"` or `"folder"`."""
+
+    columns: Count | None = None
+    """Columns that the files have to have; only with `dataset = "npy"`; absent: any number."""
+
+    standardize: bool = False
+    """Whether columns get the training split's mean 0 and deviation 1; only with `"npy"`."""
 
     batch_size: Count = 200
     """Training points per step and device."""
@@ -87,13 +105,18 @@ class DataRecipe(Table):
     """Whether half of the training images are mirrored left to right, at random."""
 
     workers: NonNegativeInt = 0
-    """Processes that load data; 0: the training process does."""
+    """Processes that decode images or read mapped ones; 0: the training process does."""
+
+    checksums: dict[str, Text] = Field(default_factory=dict)
+    """For files below `root` the `md5:`, `sha256:` or `images:` that they have to have."""
 
     @model_validator(mode="after")
-    def _channels_are_free(self) -> Self:
-        if self.channels is not None and self.dataset not in ("fake", "folder"):
-            reason = f"{self.dataset} has its own: drop it (it goes with fake and folder)"
-            raise broken_rule("channels", reason, self.channels)
+    def _has_no_others_keys(self) -> Self:
+        for key, (what, sets) in _ONLY_WITH.items():
+            given = getattr(self, key)
+            if given and self.dataset not in sets:
+                reason = f"{self.dataset} {what}: drop it (it goes with {' and '.join(sets)})"
+                raise broken_rule(key, reason, given)
         return self
 
 
@@ -206,77 +229,19 @@ class ModelRecipe(Table):
         return self
 
 
-class TrainRecipe(Table):
-    """The training: how long, how fast, on what."""
-
-    max_steps: Count | None = None
-    """Optimizer steps after which training ends."""
-
-    max_minutes: Positive | None = None
-    """Minutes after which training ends."""
-
-    epochs: Count | None = Field(
-        default_factory=lambda earlier: (
-            100 if earlier.get("max_steps") is None and earlier.get("max_minutes") is None else None
-        )
-    )
-    """Passes over the data after which training ends; 100 where no other end is given."""
-
-    learning_rate: Positive = 1e-3
-    """Adam's learning rate, once warm."""
-
-    warmup_steps: NonNegativeInt = 0
-    """Optimizer steps over which the learning rate rises from 0."""
-
-    schedule: ScheduleName = "constant"
-    """The learning rate after the warm-up: as it is, or down to 0 along a cosine."""
-
-    weight_decay: NonNegative = 0.0
-    """Decoupled weight decay."""
-
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay per step of a running mean of the weights, used in evaluation; absent: none."""
-
-    clip: Positive | None = None
-    """Largest norm of the gradient, longer ones are shortened to it; absent: any."""
-
-    validate_every: Count = 1
-    """Epochs between two validations."""
-
-    devices: Count | Literal["auto"] = 1
-    """Devices per node."""
-
-    nodes: Count = 1
-    """Machines."""
-
-    accelerator: AcceleratorName = "auto"
-    """Lightning's accelerator."""
-
-    strategy: Text = "auto"
-    """Lightning's strategy for several devices, such as `ddp`."""
-
-    precision: PrecisionName = "32-true"
-    """Lightning's floating-point precision."""
-
-    threads: Count | None = None
-    """Threads of torch on the CPU; absent: as many as torch takes. Small models like 1."""
-
-    @model_validator(mode="after")
-    def _cosine_has_an_end(self) -> Self:
-        if self.schedule == "cosine" and self.epochs is None and self.max_steps is None:
-            reason = "minutes do not say at which step a cosine ends: add epochs or max_steps"
-            raise broken_rule("schedule", reason, self.schedule)
-        return self
-
-
 class SamplesRecipe(Table):
     """The samples that a run draws."""
 
     count: Count = 100
-    """Samples in a grid."""
+    """Samples in a grid; there is one grid for each temperature."""
 
-    temperature: Positive = 1.0
-    """Scale of the standard deviation of the noise that samples start from."""
+    temperatures: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] = (
+        0.7,
+        0.8,
+        0.9,
+        1.0,
+    )
+    """Scales of the standard deviation of the noise that samples start from."""
 
     every: Count | None = None
     """Epochs between two grids while training; absent: one at the end."""
@@ -315,6 +280,19 @@ class Recipe(Table):
     @classmethod
     def _complete_scales(cls, given: Any) -> Any:
         return complete_scales(given)
+
+    @model_validator(mode="after")
+    def _governor_has_steps_to_govern(self) -> Self:
+        if self.train.governor is not None and not self.governed_scales:
+            reason = 'no solver has step = "auto": drop the table, or say solver.step = "auto"'
+            raise broken_rule("train.governor", reason)
+        return self
+
+    @property
+    def governed_scales(self) -> tuple[int, ...]:
+        """The scales whose solver has `step = "auto"`; without `[[model.scale]]`, (0,) for all."""
+        count = len(self.model.scale) or 1
+        return tuple(k for k in range(count) if self.for_scale(k).solver.step == "auto")
 
     def for_scale(self, index: int) -> ScaleParts:
         """What scale `index` is built from: its own tables, else the recipe's.

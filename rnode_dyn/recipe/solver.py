@@ -1,6 +1,6 @@
 """The `[solver]` and `[solver.eval]` tables: the algorithm, its steps, its gradients."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -89,6 +89,9 @@ class SolverRecipe(SteppingRecipe):
         >>> adaptive.adaptive, adaptive.rtol, adaptive.atol
         (True, 1e-05, 1e-06)
     """
+
+    step: Positive | Literal["auto"] | None = None  # type: ignore[assignment]
+    """Length of every step, or as few steps as solve the flow; absent: the algorithm chooses."""
 
     sensitivity: SensitivityName = "checkpointed"
     """How gradients pass through the solve."""

@@ -1,15 +1,16 @@
-"""Samples of an image model as one picture."""
+"""Samples of an image model as one picture: a panel for each temperature, real images beside."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.utils import make_grid, save_image
 
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.distribution import FlowDistribution
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.report.canvas import grid, in_rows, titled
 
 # Images smaller than this are enlarged by whole pixels, so that a person can see them.
 _LEGIBLE_SIDE = 32
@@ -25,7 +26,7 @@ def draw_samples(
         event: What one sample looks like.
         count: How many.
         temperature: Standard deviation of the latent variable.
-        seed: Seed of the latent variable.
+        seed: Seed of the latent variable: at another temperature it is the same one, scaled.
 
     Returns:
         Pixels between 0 and 1, or continuous samples, ``(count, *event.shape)``.
@@ -35,6 +36,35 @@ def draw_samples(
         torch.manual_seed(seed)
         samples = FlowDistribution(model, event.shape, temperature).sample((count,)).cpu()
     return samples if event.levels is None else on_levels(samples, event.levels)
+
+
+def draw_panels(
+    model: MultiscaleFlow,
+    event: Event,
+    count: int,
+    temperatures: Sequence[float],
+    seed: int,
+    data: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Draw samples at several temperatures, all from the same noise.
+
+    Args:
+        model: The flow.
+        event: What one sample looks like; an image.
+        count: Samples at each temperature.
+        temperatures: Standard deviations of the latent variable.
+        seed: Seed of the latent variable.
+        data: Real images of integer pixels, ``(n, *event.shape)``; left out, there is no panel of
+            them.
+
+    Returns:
+        Images between 0 and 1 by the panel's title.
+    """
+    panels = {} if data is None else {"data": shades_of(data, event)}
+    for temperature in temperatures:
+        title = f"temperature {temperature:g}"
+        panels[title] = draw_samples(model, event, count, temperature, seed)
+    return panels
 
 
 def on_levels(u: Tensor, levels: int) -> Tensor:
@@ -48,17 +78,23 @@ def on_levels(u: Tensor, levels: int) -> Tensor:
     return (u * levels).floor().clamp(0, levels - 1) / (levels - 1)
 
 
-def save_grid(shades: Tensor, path: Path) -> None:
-    """Write images (count, channels, height, width) between 0 and 1 as a square grid.
+def shades_of(pixels: Tensor, event: Event) -> Tensor:
+    """Return the shades of integer pixels, 0 for the lowest level and 1 for the highest."""
+    return pixels.float() / ((event.levels or 256) - 1)
+
+
+def save_panels(panels: Mapping[str, Tensor], path: Path) -> None:
+    """Write grids of images side by side, each under its title.
+
+    Args:
+        panels: Images between 0 and 1, ``(count, channels, height, width)``, by title.
+        path: The picture's file.
 
     Raises:
         ValueError: if the images have neither one channel nor three.
     """
-    if shades.shape[1] not in (1, 3):
-        raise ValueError(
-            f"images of {shades.shape[1]} channels cannot be shown; a picture has 1 or 3."
-        )
-    enlarge = max(1, math.ceil(_LEGIBLE_SIDE / shades.shape[-1]))
-    shades = shades.repeat_interleave(enlarge, -1).repeat_interleave(enlarge, -2)
-    columns = math.ceil(math.sqrt(len(shades)))
-    save_image(make_grid(shades, nrow=columns, padding=2, pad_value=0.5), path)
+    pictures = [
+        titled(grid(shades, math.ceil(math.sqrt(len(shades))), _LEGIBLE_SIDE), title)
+        for title, shades in panels.items()
+    ]
+    in_rows(pictures).save(path)

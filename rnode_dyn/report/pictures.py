@@ -1,12 +1,17 @@
-"""The pictures that suit a model: grids of images, or the plane; none for other vectors."""
+"""The pictures that suit a model: images, or the plane; none for other vectors."""
 
 from pathlib import Path
+
+from torch import Tensor
 
 from rnode_dyn.data.splits import Event, Splits
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.schema import Recipe
-from rnode_dyn.report.grids import draw_samples, save_grid
+from rnode_dyn.report.grids import draw_panels, save_panels
 from rnode_dyn.report.plane import draw_plane
+from rnode_dyn.report.strip import draw_strip
+
+_STRIP_ROWS = 8
 
 
 def draw_pictures(
@@ -14,21 +19,21 @@ def draw_pictures(
 ) -> list[Path]:
     """Draw what can be drawn of a trained model into ``folder``; return the files."""
     if shows_as_image(splits.event):
-        levels = splits.event.levels or 256
-        real = splits.test.head(recipe.samples.count).float() / (levels - 1)
-        save_grid(real, folder / "data.png")
-        return [draw_grid(recipe, model, splits.event, folder / "samples.png"), folder / "data.png"]
+        data, strip = splits.test.head(recipe.samples.count), folder / "strip.png"
+        draw_strip(model, splits.event, _STRIP_ROWS, 1.0, recipe.seed, strip)
+        return [draw_grid(recipe, model, splits.event, folder / "samples.png", data), strip]
     if splits.event.shape == (2,):
         draw_plane(model, splits.test.head(4000), folder / "plane.png")
         return [folder / "plane.png"]
     return []
 
 
-def draw_grid(recipe: Recipe, model: MultiscaleFlow, event: Event, path: Path) -> Path:
-    """Draw the recipe's grid of samples."""
-    samples = recipe.samples
-    shades = draw_samples(model, event, samples.count, samples.temperature, recipe.seed)
-    save_grid(shades, path)
+def draw_grid(
+    recipe: Recipe, model: MultiscaleFlow, event: Event, path: Path, data: Tensor | None = None
+) -> Path:
+    """Draw the recipe's samples, beside real images where they are given."""
+    count, temperatures = recipe.samples.count, recipe.samples.temperatures
+    save_panels(draw_panels(model, event, count, temperatures, recipe.seed, data), path)
     return path
 
 

@@ -1,27 +1,52 @@
-"""The figures of an interrupted run, carried over when it goes on."""
+"""``metrics.csv``: the figures of all stages in one table, carried over when a run goes on."""
 
 import csv
 
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
 
 from rnode_dyn.training.folder import RunFolder, read_checkpoint
+from rnode_dyn.training.module import FlowTraining
 
 
-def restore_metrics(logger: CSVLogger, folder: RunFolder) -> None:
-    """Log again what ``metrics.csv`` holds up to the checkpoint; a new logger starts it afresh.
+class RunLogger(CSVLogger):
+    """Counts steps on over the stages, and adds the stage and the seconds of training.
 
     Args:
-        logger: The logger of the run that goes on.
-        folder: Its folder.
+        folder: Where ``metrics.csv`` goes.
     """
-    if not folder.metrics.is_file():
-        return
-    reached = read_checkpoint(folder.last_checkpoint)["global_step"]
-    with folder.metrics.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        step = row.pop("step", None) or ""
-        # A line that was cut off has no step, or a figure that is none.
-        if step.isdigit() and int(step) < reached and None not in row.values():
-            logger.log_metrics({k: float(v) for k, v in row.items() if v}, int(step))
-    logger.save()
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(folder.path, name="", version="")
+        self.folder = folder
+        self._module: FlowTraining | None = None
+
+    def follow(self, module: FlowTraining) -> None:
+        """Log a stage: its figures come next."""
+        self._module = module
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
+        """Log figures of the stage that is followed, at a step counted from its start."""
+        if self._module is not None:
+            past, seconds = self._module.past, self._module.training_clock.seconds
+            metrics = {**metrics, "stage": past.stage, "training_s": round(seconds, 3)}
+            step = past.steps + (step or 0)
+        super().log_metrics(metrics, step)
+
+    def restore(self) -> None:
+        """Log again what ``metrics.csv`` holds up to the checkpoint; a new logger starts afresh."""
+        if not self.folder.metrics.is_file():
+            return
+        checkpoint = read_checkpoint(self.folder.last_checkpoint)
+        reached = checkpoint["rnode_dyn"]["steps"] + checkpoint["global_step"]
+        with self.folder.metrics.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            step = row.pop("step", None) or ""
+            # A line that was cut off has no step, or a figure that is none.
+            if step.isdigit() and int(step) < reached and None not in row.values():
+                figures: dict[str, Tensor | float] = {k: float(v) for k, v in row.items() if v}
+                super().log_metrics(figures, int(step))
+        self.save()

@@ -1,17 +1,18 @@
 """The Lightning module: an objective on a flow, and its bits per dimension on held-out data."""
 
 import math
-import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from rnode_dyn.data.dequantize import UniformDequantization
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.training.clock import Clock
 from rnode_dyn.training.objective import Likelihood, Objective, bits_of
 
 # The noise of validation is the same every time, so that two epochs can be compared.
@@ -50,6 +51,23 @@ class OptimizerSettings:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
+@dataclass(frozen=True)
+class Past:
+    """What a training had behind it when a stage began.
+
+    Attributes:
+        stage: Number of the stage that began, from 0.
+        steps: Optimizer steps of the earlier stages.
+        training_s: Seconds of training, validation left out.
+        wall_clock_s: Seconds of training and validation.
+    """
+
+    stage: int = 0
+    steps: int = 0
+    training_s: float = 0.0
+    wall_clock_s: float = 0.0
+
+
 def cuda_devices_of(device: torch.device) -> list[torch.device]:
     """Return the devices whose random state a computation on ``device`` draws from."""
     return [device] if device.type == "cuda" else []
@@ -63,6 +81,7 @@ class FlowTraining(pl.LightningModule):
         event: What one sample of the data looks like.
         objective: What to minimise; the regularized likelihood when left out.
         optimizer: How to step.
+        past: What earlier stages of the training have taken.
     """
 
     def __init__(
@@ -71,12 +90,15 @@ class FlowTraining(pl.LightningModule):
         event: Event,
         objective: Objective | None = None,
         optimizer: OptimizerSettings | None = None,
+        past: Past | None = None,
     ) -> None:
         super().__init__()
         self.model, self.event = model, event
         self.objective = Likelihood() if objective is None else objective
         self.validated_at = -1
-        self._started = self._seconds_before = 0.0
+        self.past = Past() if past is None else past
+        self.training_clock = Clock(self.past.training_s)
+        self.wall_clock = Clock(self.past.wall_clock_s)
         self.optimizer_settings = OptimizerSettings() if optimizer is None else optimizer
 
     def dequantize(self, batch: Tensor) -> Tensor:
@@ -86,11 +108,9 @@ class FlowTraining(pl.LightningModule):
         return UniformDequantization(self.event.levels)(batch)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Return the loss on a batch, and log its figures with the evaluations they took."""
+        """Return the loss on a batch, and log its figures."""
         loss = self.objective.loss(self.model, self.dequantize(batch), self.event)
-        evaluations = sum(block.stats.nfe for block in self.model.blocks)
         self.log_dict({f"train/{name}": value for name, value in loss.figures.items()})
-        self.log("train/evaluations", float(evaluations))
         return loss.value
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
@@ -101,22 +121,48 @@ class FlowTraining(pl.LightningModule):
         self.log("validation/bits_per_dim", bits.mean(), batch_size=len(batch), sync_dist=True)
 
     @property
-    def seconds(self) -> float:
-        """Seconds of training so far, those before an interruption included."""
-        return self._seconds_before + time.monotonic() - self._started
+    def steps(self) -> int:
+        """Optimizer steps so far, those of earlier stages included."""
+        return self.past.steps + self.trainer.global_step
 
-    def on_train_start(self) -> None:
-        """Start the clock."""
-        self._started = time.monotonic()
+    def on_fit_start(self) -> None:
+        """Start the clocks, before callbacks prepare the training."""
+        self.training_clock.start()
+        self.wall_clock.start()
+
+    def on_train_end(self) -> None:
+        """Stop the clocks."""
+        self.training_clock.pause()
+        self.wall_clock.pause()
+
+    def on_validation_start(self) -> None:
+        """Validation is no training."""
+        self.training_clock.pause()
+
+    def on_validation_end(self) -> None:
+        """Go on with the training, if that is what the validation was for."""
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self.training_clock.start()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the time, and which weights were validated."""
-        checkpoint["rnode_dyn"] = {"seconds": self.seconds, "validated_at": self.validated_at}
+        """Keep the stage, the times, and which weights were validated."""
+        times = {
+            "training_s": self.training_clock.seconds,
+            "wall_clock_s": self.wall_clock.seconds,
+        }
+        checkpoint["rnode_dyn"] = {
+            **asdict(self.past),
+            **times,
+            "validated_at": self.validated_at,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the time, and with what was validated."""
-        self._seconds_before = checkpoint["rnode_dyn"]["seconds"]
-        self.validated_at = checkpoint["rnode_dyn"]["validated_at"]
+        """Go on with the stage, the times, and what was validated."""
+        kept = dict(checkpoint["rnode_dyn"])
+        self.validated_at = kept.pop("validated_at")
+        self.past = Past(**kept)
+        self.training_clock = Clock(self.past.training_s)
+        self.wall_clock = Clock(self.past.wall_clock_s)
 
     def on_validation_epoch_end(self) -> None:
         """Remember which step's weights were validated."""

@@ -53,7 +53,9 @@ class Likelihood(Objective):
             weighted = self._weigh(result.penalties)
         bits = bits_of(result, event).mean()
         penalty = torch.as_tensor(weighted).mean()
-        return Loss(bits + penalty, {"bits_per_dim": bits.detach(), **_means(result.penalties)})
+        figures = {"bits_per_dim": bits.detach(), **_means(result.penalties)}
+        evaluations = float(sum(block.stats.nfe for block in model.blocks))
+        return Loss(bits + penalty, {**figures, "evaluations": torch.tensor(evaluations)})
 
     def _weigh(self, penalties: dict[str, Tensor]) -> Tensor | float:
         for regularizer in self.regularizers or ():

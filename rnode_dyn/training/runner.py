@@ -1,42 +1,33 @@
 """Running a recipe from data to summary."""
 
-import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
-from rnode_dyn.data.module import FlowDataModule
 from rnode_dyn.data.splits import Splits
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.recipe.build import build_model, load_splits
-from rnode_dyn.recipe.errors import Problem, RecipeError
 from rnode_dyn.recipe.load import load_recipe
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.pictures import draw_pictures
-from rnode_dyn.training.display import TrainingDisplay
 from rnode_dyn.training.evaluate import evaluate
 from rnode_dyn.training.folder import RunError, RunFolder
-from rnode_dyn.training.history import restore_metrics
-from rnode_dyn.training.module import FlowTraining, OptimizerSettings
-from rnode_dyn.training.sample_grids import SampleGrids
-from rnode_dyn.training.step_seed import StepSeed
+from rnode_dyn.training.governor import build_governor
+from rnode_dyn.training.history import RunLogger
+from rnode_dyn.training.stages import Trained, data_module, train_stages
 from rnode_dyn.training.summary import summarize
+from rnode_dyn.training.trainer import make_trainer
 
-_LOG_EVERY = 10
 _RUN_FOLDER = "_RNODE_DYN_RUN_FOLDER"
 
 
@@ -51,14 +42,6 @@ class RunResult:
 
     folder: Path
     summary: dict[str, Any]
-
-
-class _Trained(NamedTuple):
-    """What training took, in all, and where."""
-
-    steps: int
-    seconds: float
-    device: torch.device
 
 
 def run(
@@ -93,12 +76,12 @@ def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Conso
     splits, model = _prepare(recipe)
     folder = RunFolder(_folder_of_all(Path(output) if output else _new_folder(recipe)))
     try:
-        trainer = _trainer(recipe, folder, console if _is_first() else Console(quiet=True))
+        trainers = _trainers(recipe, model, splits, folder, console)
         if resume:
             folder.check_resumable()
         elif _is_first():
             folder.create(recipe)
-        trained = _train(recipe, model, splits, folder, trainer, resume)
+        trained = train_stages(recipe, model, splits, folder, trainers, resume)
         if not _is_first():
             # The command was started again for this process; the first one tells how it ended.
             raise SystemExit(0)
@@ -116,6 +99,20 @@ def _prepare(recipe: Recipe) -> tuple[Splits, MultiscaleFlow]:
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     splits = load_splits(recipe)
     return splits, build_model(recipe, splits.event)
+
+
+def _trainers(
+    recipe: Recipe, model: MultiscaleFlow, splits: Splits, folder: RunFolder, console: Console
+) -> list[pl.Trainer]:
+    """One for each stage; before the first there is no telling which process this is."""
+    logger, trainers = RunLogger(folder), []
+    for stage in recipe.train.stages:
+        solves = stage.objective == "likelihood"
+        governor = build_governor(recipe, model, splits) if solves else None
+        shown = console if _is_first() else Console(quiet=True)
+        extra = [] if governor is None else [governor]
+        trainers.append(make_trainer(recipe, stage, folder, logger, shown, extra))
+    return trainers
 
 
 def _is_first() -> bool:
@@ -152,165 +149,32 @@ def _new_folder(recipe: Recipe) -> Path:
     return Path("runs") / f"{recipe.name}-{stamp}"
 
 
-def _train(
-    recipe: Recipe,
-    model: MultiscaleFlow,
-    splits: Splits,
-    folder: RunFolder,
-    trainer: pl.Trainer,
-    resume: bool,
-) -> _Trained:
-    """Train, and keep what a limit cut off within an epoch."""
-    train = recipe.train
-    module = FlowTraining(
-        model,
-        splits.event,
-        optimizer=OptimizerSettings(
-            train.learning_rate, train.warmup_steps, train.schedule, train.weight_decay
-        ),
-    )
-    with _quiet_lightning():
-        logger = trainer.logger
-        assert isinstance(logger, CSVLogger)  # _trainer put it there
-        if resume and _is_first():
-            restore_metrics(logger, folder)
-        data = _data_module(recipe, splits)
-        _fit(trainer, module, data, folder, resume)
-        seconds = module.seconds
-        _keep_the_end(trainer, module, data, folder)
-        logger.save()
-    return _Trained(trainer.global_step, seconds, trainer.strategy.root_device)
-
-
-def _fit(
-    trainer: pl.Trainer,
-    module: FlowTraining,
-    data: FlowDataModule,
-    folder: RunFolder,
-    resume: bool,
-) -> None:
-    checkpoint = folder.last_checkpoint if resume else None
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-    except SystemExit:
-        # Lightning turns an interrupt into an exit of its own.
-        raise KeyboardInterrupt from None
-
-
-def _keep_the_end(
-    trainer: pl.Trainer, module: FlowTraining, data: FlowDataModule, folder: RunFolder
-) -> None:
-    """Save what a limit on steps or minutes cut off in the middle of an epoch.
-
-    Lightning validates and saves at the ends of epochs only.
-    """
-    keeper = trainer.checkpoint_callback
-    assert isinstance(keeper, ModelCheckpoint)  # _callbacks put it there
-    if module.validated_at == trainer.global_step:
-        return
-    best = keeper.best_model_score
-    bits = trainer.validate(module, datamodule=data, verbose=False)[0]["validation/bits_per_dim"]
-    trainer.save_checkpoint(folder.last_checkpoint)
-    if best is None or bits < float(best):
-        trainer.save_checkpoint(folder.best_checkpoint)
-
-
-def _data_module(recipe: Recipe, splits: Splits) -> FlowDataModule:
-    data = recipe.data
-    return FlowDataModule(
-        splits,
-        batch_size=data.batch_size,
-        eval_batch_size=data.eval_batch_size,
-        flips=data.flips,
-        workers=data.workers,
-        seed=recipe.seed,
-    )
-
-
-def _trainer(recipe: Recipe, folder: RunFolder, console: Console) -> pl.Trainer:
-    """Make Lightning's trainer, which may not have the devices that the recipe asks for."""
-    try:
-        with _quiet_lightning():
-            return _make_trainer(recipe, folder, console)
-    except (MisconfigurationException, ValueError, ImportError) as error:
-        raise RecipeError(Problem(f"recipe {recipe.name}", "train", str(error))) from error
-
-
-def _make_trainer(recipe: Recipe, folder: RunFolder, console: Console) -> pl.Trainer:
-    train = recipe.train
-    limit = None if train.max_minutes is None else timedelta(minutes=train.max_minutes)
-    return pl.Trainer(
-        accelerator=train.accelerator,
-        devices=train.devices,
-        num_nodes=train.nodes,
-        strategy=train.strategy,
-        precision=train.precision,
-        max_epochs=-1 if train.epochs is None else train.epochs,
-        max_steps=-1 if train.max_steps is None else train.max_steps,
-        max_time=limit,
-        gradient_clip_val=train.clip,
-        check_val_every_n_epoch=train.validate_every,
-        num_sanity_val_steps=0,
-        log_every_n_steps=_LOG_EVERY,
-        logger=CSVLogger(folder.path, name="", version=""),
-        callbacks=_callbacks(recipe, folder, console),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
-def _callbacks(recipe: Recipe, folder: RunFolder, console: Console) -> list[Callback]:
-    minutes = recipe.train.max_minutes
-    callbacks: list[Callback] = [
-        TrainingDisplay(console, max_seconds=None if minutes is None else 60 * minutes),
-        StepSeed(recipe.seed),
-    ]
-    if recipe.samples.every is not None:
-        callbacks.append(SampleGrids(recipe, folder.samples))
-    if recipe.train.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=recipe.train.ema))
-    callbacks.append(
-        ModelCheckpoint(
-            folder.checkpoints,
-            filename="best",
-            monitor="validation/bits_per_dim",
-            save_last=True,
-            enable_version_counter=False,
-        )
-    )
-    return callbacks
-
-
 def _finish(
     recipe: Recipe,
     splits: Splits,
     folder: RunFolder,
-    trained: _Trained,
+    trained: Trained,
 ) -> RunResult:
     """Measure the best weights on the test split, and draw from them."""
     _, model = folder.load()
     model.to(trained.device)
-    batches = _data_module(recipe, splits).test_dataloader()
-    evaluation = evaluate(model, batches, splits.event, recipe.seed)
+    batches = data_module(recipe, splits).test_dataloader()
+    evaluation = evaluate(
+        model,
+        batches,
+        splits.event,
+        recipe.seed,
+        split="test",
+        split_samples=len(splits.test),
+    )
     draw_pictures(recipe, model, splits, folder.samples)
     summary = summarize(
-        evaluation, model, train_steps=trained.steps, wall_clock_s=trained.seconds, seed=recipe.seed
+        evaluation,
+        model,
+        train_steps=trained.past.steps,
+        wall_clock_s=trained.past.wall_clock_s,
+        training_s=trained.past.training_s,
+        seed=recipe.seed,
     )
     folder.write_summary(summary)
     return RunResult(folder.path, summary)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's announcements and its advice about workers off the screen."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            for module in ("pytorch_lightning", "lightning_fabric"):
-                warnings.filterwarnings("ignore", module=module)
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            yield
-    finally:
-        logger.setLevel(level)

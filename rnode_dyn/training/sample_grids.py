@@ -14,7 +14,7 @@ class SampleGrids(pl.Callback):
     """Draws a grid of samples every so many epochs, the same latent variables each time.
 
     Args:
-        recipe: Says how many samples, how often, at what temperature.
+        recipe: Says how many samples, how often, at what temperatures.
         folder: Where the pictures go.
     """
 

@@ -5,6 +5,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from rnode_dyn.training.module import FlowTraining
+
 
 class StepSeed(pl.Callback):
     """Seeds torch before every step; the data's order is known from the epoch.
@@ -24,5 +26,6 @@ class StepSeed(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Seed the CPU's generator and the GPUs'."""
-        position = trainer.global_step * trainer.world_size + trainer.global_rank
+        steps = pl_module.steps if isinstance(pl_module, FlowTraining) else trainer.global_step
+        position = steps * trainer.world_size + trainer.global_rank
         torch.manual_seed((self.seed + 1) * 1_000_000_007 + position)

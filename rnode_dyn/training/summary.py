@@ -14,10 +14,14 @@ _REPORTED = (
     "bits_per_dim",
     "bits_per_dim_stderr",
     "bits_per_dim_bin_centre",
+    "bits_per_dim_bin_centre_stderr",
+    "log_likelihood_nats",
+    "log_likelihood_nats_stderr",
     "nfe_forward",
     "kinetic_energy",
     "jacobian_frobenius",
     "reconstruction_error",
+    "protocol",
 )
 
 
@@ -27,6 +31,7 @@ def summarize(
     *,
     train_steps: int,
     wall_clock_s: float,
+    training_s: float,
     seed: int,
 ) -> dict[str, Any]:
     """Return ``summary.json``'s content.
@@ -36,6 +41,7 @@ def summarize(
         model: The flow.
         train_steps: Optimizer steps taken.
         wall_clock_s: Seconds from the first step to the end of training.
+        training_s: The same without validation.
         seed: The run's seed.
     """
     figures = evaluation.as_dict()
@@ -44,6 +50,7 @@ def summarize(
         "parameters": count_parameters(model),
         "train_steps": train_steps,
         "wall_clock_s": round(wall_clock_s, 2),
+        "training_s": round(training_s, 2),
         "seed": seed,
         "versions": _versions(),
     }

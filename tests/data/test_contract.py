@@ -11,7 +11,10 @@ from rnode_dyn.data import DATA_SETS, DataError, Splits, describe_data, load_dat
 
 Load = Callable[..., Splits]
 
-FIXED = {"digits", "mnist", "npy", "folder"}  # the others are drawn from the seed, to any size
+# The others are drawn from the seed, to any size.
+FIXED = {
+    "digits", "mnist", "cifar10", "svhn", "celeba", "celebahq", "imagenet64", "npy", "folder"
+}  # fmt: skip
 
 PIXELS = [name for name, source in DATA_SETS.items() if "levels" not in source.refuses]
 
@@ -90,6 +93,22 @@ def test_options_take_effect_or_are_refused(name: str, load: Load, option: str) 
     assert splits.train[0].shape == splits.event_shape
     if option == "levels":
         assert int(splits.train.head(20).max()) == given - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        (name, option)
+        for name, source in DATA_SETS.items()
+        for option in ("columns", "variant", "standardize", "checksums")
+        if option in source.refuses
+    ],
+    indirect=["name"],
+)
+def test_options_of_other_data_sets_are_refused(name: str, load: Load, option: str) -> None:
+    given = {"columns": 3, "variant": "a", "standardize": True, "checksums": {"a": "b"}}[option]
+    with pytest.raises(DataError, match=f"^{option} = .* has no effect on {name}, for "):
+        load(**{option: given})
 
 
 @pytest.mark.parametrize("name", PIXELS, indirect=True)

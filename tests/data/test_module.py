@@ -18,8 +18,8 @@ from rnode_dyn.data import (
     Splits,
     TensorSplit,
     load_data,
+    pictures,
 )
-from rnode_dyn.data import folder as folder_module
 from rnode_dyn.data.sampling import EpochShuffle, Mirrored
 
 COUNT = 10
@@ -104,14 +104,15 @@ def test_vectors_come_as_floats() -> None:
     assert batch.dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", ["folder", "celeba", "imagenet64"])
 @pytest.mark.parametrize("flips", [False, True])
 def test_worker_processes_change_no_batch(
-    roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch, flips: bool
+    roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch, name: str, flips: bool
 ) -> None:
-    monkeypatch.setattr(folder_module, "IN_MEMORY_BYTES", 0)
-    pictures = load_data("folder", root=roots["folder"])
+    monkeypatch.setattr(pictures, "IN_MEMORY_BYTES", 0)
+    lazy = load_data(name, root=roots[name])
     here, there = (
-        FlowDataModule(pictures, batch_size=9, workers=n, flips=flips).train_dataloader()
+        FlowDataModule(lazy, batch_size=9, workers=n, flips=flips).train_dataloader()
         for n in (0, 1)
     )
     assert there.num_workers == 1

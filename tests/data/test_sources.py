@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,9 +10,16 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from rnode_dyn.data import DataError, MissingDataError, TensorSplit, describe_data, load_data
-from rnode_dyn.data import folder as folder_module
+from rnode_dyn.data import (
+    DataError,
+    MissingDataError,
+    TensorSplit,
+    describe_data,
+    load_data,
+    pictures,
+)
 from rnode_dyn.data.mnist import FILES
+from rnode_dyn.data.splits import Split
 
 from .files import write_mnist, write_pictures, write_vectors
 
@@ -79,7 +87,7 @@ def test_missing_mnist_says_how_to_get_it(tmp_path: Path) -> None:
 def test_incomplete_mnist_names_the_missing_file(tmp_path: Path) -> None:
     write_mnist(tmp_path, (3, 2))
     (tmp_path / "MNIST/raw" / FILES[3]).unlink()
-    with pytest.raises(MissingDataError, match=f": {FILES[3]} not found in"):
+    with pytest.raises(MissingDataError, match=f": MNIST/raw/{FILES[3]} not found there"):
         load_data("mnist", root=tmp_path)
 
 
@@ -115,19 +123,91 @@ def test_missing_vectors_are_named(tmp_path: Path, file: str) -> None:
     [
         (np.zeros(5), r"has the shape \(5,\): save an array of shape \(rows, columns\)"),
         (np.zeros((0, 3)), r"has the shape \(0, 3\)"),
-        (np.zeros((5, 3), dtype=np.int64), "holds int64: save floats"),
+        (np.zeros((5, 3), dtype=np.int64), "holds int64: save floats, .* add uniform noise"),
+        (np.zeros((5, 3), dtype=bool), "holds bool: save floats"),
         (np.zeros((5, 4)), "has 4 columns and train.npy has 3"),
         (np.full((5, 3), np.nan), "has 5 rows with values that are not finite"),
         (np.full((5, 3), 1e300), "has 5 rows with values that are not finite float32 numbers"),
         (np.array([[object()]]), "cannot be read as an array"),
     ],
-    ids=["vector", "empty", "integers", "columns", "nan", "overflow", "objects"],
+    ids=["vector", "empty", "integers", "booleans", "columns", "nan", "overflow", "objects"],
 )
 def test_unfit_vectors_are_refused(tmp_path: Path, array: np.ndarray, message: str) -> None:
     write_vectors(tmp_path)
     np.save(tmp_path / "test.npy", array, allow_pickle=True)
     with pytest.raises(DataError, match=message):
         load_data("npy", root=tmp_path)
+
+
+@pytest.mark.parametrize("kind", [">f8", "<f4", "f2"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_floats_of_every_kind_are_read(tmp_path: Path, kind: str, order: Literal["C", "F"]) -> None:
+    write_vectors(tmp_path)
+    array = np.arange(12).reshape(4, 3).astype(kind, order=order)
+    np.save(tmp_path / "test.npy", array)
+    assert torch.equal(
+        load_data("npy", root=tmp_path).test.head(9), torch.arange(12.0).reshape(4, 3)
+    )
+
+
+def test_one_file_is_split_as_maf_splits_it(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(1234, 6))
+    np.save(tmp_path / "data.npy", rows)
+    splits = load_data("npy", root=tmp_path)
+    test = rows[-int(0.1 * len(rows)) :]
+    rest = rows[: -int(0.1 * len(rows))]
+    validation, train = rest[-int(0.1 * len(rest)) :], rest[: -int(0.1 * len(rest))]
+    for split, expected in [
+        (splits.train, train),
+        (splits.validation, validation),
+        (splits.test, test),
+    ]:
+        assert torch.equal(split.head(9999), torch.from_numpy(expected).float())
+
+
+def test_one_file_beside_three_is_refused(tmp_path: Path) -> None:
+    write_vectors(tmp_path)
+    np.save(tmp_path / "data.npy", np.zeros((20, 3)))
+    with pytest.raises(DataError, match=r"both data\.npy and train\.npy.*: remove one"):
+        load_data("npy", root=tmp_path)
+
+
+def test_one_file_needs_rows_for_three_splits(tmp_path: Path) -> None:
+    np.save(tmp_path / "data.npy", np.zeros((9, 3)))
+    with pytest.raises(DataError, match="has 9 rows, too few for three splits: save 20"):
+        load_data("npy", root=tmp_path)
+    np.save(tmp_path / "data.npy", np.zeros((20, 3)))
+    splits = load_data("npy", root=tmp_path)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (17, 1, 2)
+
+
+def test_standardised_by_the_training_rows_alone(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(1000, 3)) * [1, 100, 1e-3] + [0, 1e4, 1]
+    rows[-200:] += 5  # tells whose mean was taken
+    np.save(tmp_path / "data.npy", rows)
+    splits = load_data("npy", root=tmp_path, standardize=True)
+    train = splits.train.head(9999)
+    torch.testing.assert_close(train.mean(dim=0), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(train.std(dim=0, correction=0), torch.ones(3), atol=1e-5, rtol=0)
+    mean, std = rows[:810].mean(axis=0), rows[:810].std(axis=0)
+    expected = torch.from_numpy((rows[-100:] - mean) / std).float()
+    torch.testing.assert_close(splits.test.head(100), expected)
+    few = load_data("npy", root=tmp_path, standardize=True, train_size=10)
+    assert torch.equal(few.test.head(100), splits.test.head(100))
+
+
+def test_constant_columns_cannot_be_standardised(tmp_path: Path) -> None:
+    write_vectors(tmp_path)
+    np.save(tmp_path / "train.npy", np.full((9, 3), 2.0))
+    with pytest.raises(DataError, match="same value in every training row of column 0"):
+        load_data("npy", root=tmp_path, standardize=True)
+
+
+def test_stated_columns_are_compared_and_need_no_file(tmp_path: Path) -> None:
+    assert describe_data("npy", root=tmp_path, columns=6).shape == (6,)
+    np.save(tmp_path / "data.npy", np.zeros((40, 8)))
+    with pytest.raises(DataError, match=r"data\.npy has 8 columns and columns = 6: save"):
+        load_data("npy", root=tmp_path, columns=6)
 
 
 def test_a_text_file_is_no_array(tmp_path: Path) -> None:
@@ -176,12 +256,12 @@ def test_pictures_are_cut_in_the_middle(tmp_path: Path) -> None:
 def test_many_pictures_are_decoded_batch_by_batch_to_the_same(
     roots: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load() -> list[folder_module.Split]:
+    def load() -> list[Split]:
         splits = load_data("folder", root=roots["folder"], image_size=4, levels=32)
         return [splits.train, splits.validation, splits.test]
 
     at_once = load()
-    monkeypatch.setattr(folder_module, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(pictures, "IN_MEMORY_BYTES", 0)
     for kept, lazy in zip(at_once, load(), strict=True):
         assert isinstance(kept, TensorSplit)
         assert not isinstance(lazy, TensorSplit)

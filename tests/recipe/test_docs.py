@@ -22,6 +22,8 @@ SECTIONS = {
     "`[divergence]`": schema.DivergenceRecipe,
     "`[regularizers]`": schema.RegularizersRecipe,
     "`[train]`": schema.TrainRecipe,
+    "`[[train.stage]]`": schema.StageRecipe,
+    "`[train.governor]`": schema.GovernorRecipe,
     "`[samples]`": schema.SamplesRecipe,
 }
 CONDITIONAL = {"step"}
@@ -55,7 +57,7 @@ def test_every_key_is_documented_as_it_is(title, table):
     expected = {}
     for name, field in table.model_fields.items():
         spot = spot_of(field.annotation, tuple(field.metadata))
-        if table_at(spot) is None and name != "scale":
+        if table_at(spot) is None and name not in ("scale", "stage"):
             default = None if name in CONDITIONAL else default_of(field)
             expected[name] = [allowed_at(spot), default or rows[name][1], field.description]
     assert rows == expected

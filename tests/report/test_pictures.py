@@ -1,14 +1,23 @@
-"""Pictures: shades land on levels, grids have their size, the plane has its axes right."""
+"""Pictures: shades land on levels, panels share their noise, the plane has its axes right."""
 
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
 
-from rnode_dyn import MLPField, MultiscaleFlow, RegularizedFlow, Scale
+from rnode_dyn import (
+    ConvField,
+    LogitTransform,
+    MLPField,
+    MultiscaleFlow,
+    RegularizedFlow,
+    Scale,
+)
 from rnode_dyn.data import Event
-from rnode_dyn.report.grids import draw_samples, on_levels, save_grid
+from rnode_dyn.report.canvas import grid, in_rows, titled
+from rnode_dyn.report.grids import draw_panels, draw_samples, on_levels, save_panels
 from rnode_dyn.report.plane import density_on_grid, draw_plane, trajectories
 
 
@@ -28,15 +37,55 @@ def test_shades_are_the_levels_from_black_to_white(levels: int) -> None:
     assert torch.allclose(shades, torch.arange(levels) / (levels - 1))
 
 
-@pytest.mark.parametrize(("count", "side", "size"), [(9, 8, 3 * 34 + 2), (10, 40, 4 * 42 + 2)])
-def test_grids_are_square_and_legible(count: int, side: int, size: int, tmp_path: Path) -> None:
-    save_grid(torch.rand(count, 1, side, side), tmp_path / "grid.png")
-    assert Image.open(tmp_path / "grid.png").width == size
+@pytest.mark.parametrize(
+    ("side", "factor"), [(8, 4), (14, 3), (28, 2), (32, 1), (64, 1)], ids=lambda v: str(v)
+)
+def test_pixels_are_enlarged_by_whole_factors_and_not_blurred(side: int, factor: int) -> None:
+    shades = torch.randint(0, 256, (1, 1, side, side)) / 255
+    picture = pil_to_tensor(grid(shades, columns=1, side=32))[:1]
+    gap = (picture.shape[-1] - side * factor) // 2
+    inside = picture[:, gap : gap + side * factor, gap : gap + side * factor]
+    expected = (shades[0] * 255).round().to(torch.uint8)
+    for row in range(factor):
+        for column in range(factor):
+            assert torch.equal(inside[:, row::factor, column::factor], expected)
 
 
 def test_grids_show_grey_and_colour_only(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 channels cannot be shown"):
-        save_grid(torch.rand(4, 2, 8, 8), tmp_path / "grid.png")
+        save_panels({"data": torch.rand(4, 2, 8, 8)}, tmp_path / "grid.png")
+
+
+def test_a_title_stands_above_its_picture_in_ink() -> None:
+    black = Image.new("RGB", (120, 50), "black")
+    for lines in (1, 3):
+        picture = titled(black, "\n".join(["temperature 0.7"] * lines))
+        heading = picture.crop((0, 0, picture.width, picture.height - 50))
+        assert picture.height >= 50 + 15 * lines
+        assert heading.getextrema()[0] == (0, 255)  # ink on paper
+        below = picture.crop((0, heading.height, 120, picture.height))
+        assert below.getextrema()[0] == (0, 0)
+
+
+@pytest.mark.parametrize(("count", "columns", "rows"), [(1, 1, 1), (4, 4, 1), (5, 3, 2), (9, 3, 3)])
+def test_wide_pictures_go_on_in_a_new_row(count: int, columns: int, rows: int) -> None:
+    whole = in_rows([Image.new("RGB", (500, 40), "black")] * count)
+    assert whole.width == 500 * columns + 12 * (columns + 1)
+    assert whole.height == 40 * rows + 12 * (rows + 1)
+
+
+def test_panels_are_the_same_noise_at_every_temperature() -> None:
+    # The field is zero, so that a sample is its noise, pushed through the logit's inverse.
+    model = MultiscaleFlow(
+        (1, 4, 4), [Scale([RegularizedFlow(ConvField(1, (4,)))])], LogitTransform(1e-5)
+    )
+    event = Event((1, 4, 4), levels=4096)
+    data = torch.randint(0, 4096, (3, 1, 4, 4))
+    panels = draw_panels(model.eval(), event, 3, [0.5, 1.0], seed=2, data=data)
+    assert list(panels) == ["data", "temperature 0.5", "temperature 1"]
+    assert torch.equal(panels["data"], data / 4095)
+    half, whole = (panels[f"temperature {t}"].logit() for t in ("0.5", "1"))
+    assert torch.allclose(2 * half, whole, atol=0.02)
 
 
 def test_samples_repeat_with_their_seed_and_shrink_with_temperature(

@@ -1,10 +1,12 @@
 """The command: every subcommand, as text and as JSON, and every way to get it wrong."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from rnode_dyn import NonFiniteStateError, RunResult, SolverError, cli
@@ -33,6 +35,11 @@ count = 4
 
 def call(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def words_of(text: str) -> str:
+    """What is said, without the frame around it and the ends of lines."""
+    return " ".join(text.replace("│", " ").split())
 
 
 @pytest.fixture
@@ -71,14 +78,95 @@ def test_evaluate_shows_what_each_block_cost(finished: RunResult) -> None:
     assert "1×8×8" in output
 
 
+def test_evaluate_says_how_it_measured(finished: RunResult) -> None:
+    output = words_of(call("evaluate", finished.folder, "--limit", 7).stdout)
+    for words in (
+        "the first 7 of the 60 of the test split",
+        "17, uniform dequantization",
+        "Hutchinson, rademacher noise, 1 probe",
+        "Dopri5, rtol 1e-05, atol 1e-05",
+        "no likelihood of the pixels",
+        "nats",
+        "reconstruction error",
+    ):
+        assert words in output
+
+
+def test_training_and_evaluate_measure_alike(finished: RunResult) -> None:
+    printed = json.loads(call("evaluate", finished.folder, "--seed", 3, "--json").stdout)
+    assert {name: printed[name] for name in finished.summary if name in printed} == {
+        name: value for name, value in finished.summary.items() if name in printed
+    }
+    assert printed["protocol"]["seed"] == finished.summary["protocol"]["seed"] == 3
+
+
+def test_exact_scores_without_noise_of_the_trace(finished: RunResult) -> None:
+    arguments = ("evaluate", finished.folder, "--limit", 5, "--exact", "--json")
+    one, two = (json.loads(call(*arguments, "--seed", seed).stdout) for seed in (1, 2))
+    assert one["protocol"]["divergences"] == ["exact trace"]
+    assert one["samples"] == 5
+    centre = "bits_per_dim_bin_centre"
+    assert one[centre] == pytest.approx(two[centre], abs=1e-6)
+    assert one["bits_per_dim"] != two["bits_per_dim"]
+
+
+def test_more_samples_than_there_are_is_refused(finished: RunResult) -> None:
+    result = call("evaluate", finished.folder, "--limit", 61)
+    assert (result.exit_code, "the test split has 60" in words_of(result.stderr)) == (
+        2,
+        True,
+    )
+
+
 def test_sample_draws_a_picture_of_so_many(finished: RunResult, tmp_path: Path) -> None:
     path = tmp_path / "new" / "grid.png"
     printed = json.loads(
         call("sample", finished.folder, "-n", 9, "--temperature", 0.5, "--output", path, "--json")
         .stdout
     )  # fmt: skip
-    assert printed == {"file": str(path), "count": 9, "temperature": 0.5, "seed": 0}
+    assert printed == {"file": str(path), "count": 9, "temperatures": [0.5], "seed": 0}
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_samples_at_several_temperatures_are_panels_of_one_picture(
+    finished: RunResult, tmp_path: Path
+) -> None:
+    widths = []
+    for temperatures in ([0.5], [0.5, 1.0], []):
+        options = [part for t in temperatures for part in ("--temperature", t)]
+        path = tmp_path / "grid.png"
+        call("sample", finished.folder, "-n", 4, *options, "--output", path)
+        widths.append(Image.open(path).width)
+    # Beside the data one panel, two, or those of the recipe's own four temperatures.
+    panel = widths[1] - widths[0]
+    assert widths == [widths[0], widths[0] + panel, widths[0] + 3 * panel]
+
+
+def test_without_the_data_there_are_samples_all_the_same(
+    finished: RunResult, tmp_path: Path
+) -> None:
+    run_path = tmp_path / "run"
+    shutil.copytree(finished.folder, run_path)
+    recipe = (run_path / "recipe.toml").read_text()
+    changes = 'dataset = "mnist"\nimage_size = 8\nlevels = 17\nroot = "gone"'
+    recipe = recipe.replace('dataset = "digits"', changes).replace('root = "data"\n', "")
+    (run_path / "recipe.toml").write_text(recipe)
+    result = call("sample", run_path, "-n", 4, "--temperature", 1)
+    assert (result.exit_code, "no panel of real images: mnist" in result.stderr) == (0, True)
+    with_data = call("sample", finished.folder, "-n", 4, "--temperature", 1)
+    assert with_data.stderr == ""
+    narrow, wide = (
+        Image.open(folder / "samples" / "samples-4-t1.png").width
+        for folder in (run_path, finished.folder)
+    )
+    assert narrow < wide
+
+
+def test_strip_shows_a_row_for_each_sample(finished: RunResult) -> None:
+    printed = json.loads(call("sample", finished.folder, "--strip", "-n", 3, "--json").stdout)
+    assert printed["file"].endswith("strip-3-t1.png")
+    assert (printed["count"], printed["temperatures"]) == (3, [1.0])
+    assert Image.open(printed["file"]).height > 3 * 64
 
 
 @pytest.mark.parametrize("name", ["grid", "grid.txt"])
@@ -101,6 +189,11 @@ def test_sample_of_vectors_is_a_npy_file(tmp_path: Path) -> None:
     assert (folder / "samples" / "plane.png").is_file()
     call("sample", folder, "-n", 5)
     assert np.load(folder / "samples" / "samples-5-t1.npy").shape == (5, 2)
+    several = call("sample", folder, "--temperature", 1, "--temperature", 0.5)
+    strip = call("sample", folder, "--strip")
+    assert [several.exit_code, strip.exit_code] == [2, 2]
+    assert "one --temperature" in words_of(several.stderr)
+    assert "this flow's samples are none" in words_of(strip.stderr)
 
 
 @pytest.mark.parametrize("entry", list_recipes(), ids=lambda entry: entry.name)
@@ -126,6 +219,78 @@ def test_show_draws_the_multiscale_tree() -> None:
     assert figures["latent_shapes"] == [[2, 14, 14], [4, 7, 7], [4, 7, 7]]
     assert (figures["scales"], figures["continuous_blocks"]) == (3, 10)
     assert figures["evaluations_per_forward"] == 160
+
+
+def shown(*arguments: object) -> dict:
+    return json.loads(call("show", *arguments, "--json").stdout)
+
+
+def test_show_says_what_training_costs() -> None:
+    figures = shown("mnist")
+    assert figures["train_size"] == 55_000
+    # A forward pass is 160 evaluations, most of each in four convolutions of 64 channels to 64,
+    # two of the field and two of its vector-Jacobian product.
+    (first, *_), inner = figures["blocks"], 4 * 2 * 9 * 64 * 64 * 28 * 28
+    assert inner < first["flops"] < 1.1 * inner
+    assert figures["flops_per_image_forward"] == pytest.approx(
+        sum(16 * block["flops"] for block in figures["blocks"])
+    )
+    assert figures["flops_per_epoch"] == pytest.approx(
+        55_000 * figures["flops_per_image_step"], rel=1e-6
+    )
+    assert figures["memory_per_batch_bytes"] == pytest.approx(
+        200 * figures["memory_per_image_bytes"], rel=1e-6
+    )
+    assert figures["hours_per_epoch"] is None
+
+
+def test_show_turns_a_stated_rate_into_hours() -> None:
+    figures = shown("mnist", "--flops", "1e13")
+    assert figures["hours_per_epoch"] == pytest.approx(figures["flops_per_epoch"] / 1e13 / 3600)
+    assert figures["flops_per_second_source"] == "as --flops states"
+    assert "as --flops states" in call("show", "mnist", "--flops", "1e13").stdout
+
+
+def test_show_measures_here() -> None:
+    figures = shown("moons", "--measure")
+    assert figures["flops_per_second"] > 0
+    assert figures["hours_per_epoch"] > 0
+    assert "measured here" in figures["flops_per_second_source"]
+
+
+def test_show_says_what_it_assumes_of_adaptive_steps() -> None:
+    adaptive = ("moons", "--set", "solver.algorithm=dopri5", "--set", "solver.rtol=1e-5")
+    output = words_of(call("show", *adaptive).stdout)
+    assert "assumed: 25 evaluations in a block of adaptive steps, none rejected" in output
+    usual, longer = shown(*adaptive), shown(*adaptive, "--evaluations", 49)
+    assert usual["evaluations_per_forward"] is longer["evaluations_per_forward"] is None
+    assert [f["blocks"][0]["evaluations"] for f in (usual, longer)] == [25, 49]
+    assert usual["evaluations_assumed"] is True
+
+
+def test_show_knows_that_it_does_not_know_the_size_of_a_file(tmp_path: Path) -> None:
+    for split in ("train", "validation", "test"):
+        np.save(tmp_path / f"{split}.npy", np.zeros((20, 2), dtype=np.float32))
+    sets = ("--set", "data.dataset=npy", "--set", f"data.root={tmp_path}")
+    assert shown("moons", *sets)["train_size"] is None
+    output = call("show", "moons", *sets, "--flops", "1e9").stdout
+    assert "1,000 images" in output
+    assert "not known without reading" in words_of(output)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--flops", "1e9", "--measure"], "drop one"),
+        (["--flops", "-1"], "positive number"),
+        (["--flops", "nan"], "positive number"),
+        (["--evaluations", "30"], "all blocks take fixed"),
+        (["--evaluations", "0"], "Invalid value for '--evaluations'"),
+    ],
+)
+def test_options_of_show_without_effect_are_refused(options: list[str], says: str) -> None:
+    result = call("show", "quickstart", *options)
+    assert (result.exit_code, says in words_of(result.stderr)) == (2, True)
 
 
 WRONG = {

@@ -1,0 +1,86 @@
+"""Straight paths from data to noise through a multiscale flow, and what each block sees of them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.regularized import RegularizedFlow
+from rnode_dyn.flows.transforms import Squeeze
+
+
+@dataclass(frozen=True)
+class Leg:
+    """The stretch of the paths within one continuous block.
+
+    Attributes:
+        number: Which block, from 0; it spans the global times from ``number`` to ``number + 1``.
+        flow: The block.
+        coordinates: Flat indices of the data coordinates that it sees, in its own layout.
+        exits: Global times at which those coordinates become noise, in the same layout.
+    """
+
+    number: int
+    flow: RegularizedFlow
+    coordinates: Tensor
+    exits: Tensor
+
+    def at(self, data: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where the paths are at the block's own times, and how fast they move.
+
+        Args:
+            data: Starts of the paths, one vector each, ``(batch, dimension)``.
+            noise: Their ends, likewise.
+            t: Times within the block, from 0 to its end time, ``(batch,)``.
+
+        Returns:
+            Positions x and velocities dx/dt, ``(batch, *event)`` in the block's layout.
+        """
+        a, z = (vectors[:, self.coordinates.flatten()] for vectors in (data, noise))
+        exits = self.exits.flatten()
+        done = (self.number + t[:, None] / self.flow.end_time) / exits
+        x, velocity = torch.lerp(a, z, done), (z - a) / (exits * self.flow.end_time)
+        shape = (-1, *self.coordinates.shape)
+        return x.reshape(shape), velocity.reshape(shape)
+
+
+def exit_times(model: MultiscaleFlow) -> Tensor:
+    """Return for every data coordinate after how many blocks it leaves, ``(dimension,)``.
+
+    Example:
+        >>> from rnode_dyn import ConvField, Scale
+        >>> blocks = [RegularizedFlow(ConvField(channels, (4,))) for channels in (1, 2)]
+        >>> model = MultiscaleFlow(
+        ...     (1, 2, 2), [Scale(blocks[:1], squeeze=True, split=True), Scale(blocks[1:])]
+        ... )
+        >>> exit_times(model)
+        tensor([2., 2., 1., 1.])
+    """
+    exits = torch.zeros(sum(torch.Size(shape).numel() for shape in model.latent_shapes))
+    for number, station in enumerate(model.walk(), start=1):
+        exits[station.coordinates.flatten()] = float(number)
+    return exits
+
+
+def legs(model: MultiscaleFlow, device: torch.device | None = None) -> list[Leg]:
+    """Return the paths' legs, block by block.
+
+    Raises:
+        TypeError: if a step between the blocks computes, so that a straight line before it is
+            none behind it.
+    """
+    for number, scale in enumerate(model.scale_list()):
+        for step in scale.steps:
+            if not isinstance(step, RegularizedFlow | Squeeze):
+                raise TypeError(
+                    f"scale {number} has a {type(step).__name__} between its blocks: a straight "
+                    "path does not stay straight through it. Put it in front, preprocess=…, or "
+                    "train with Likelihood()."
+                )
+    exits = exit_times(model).to(device)
+    found = []
+    for number, station in enumerate(model.walk()):
+        coordinates = station.coordinates.to(device)
+        found.append(Leg(number, station.flow, coordinates, exits[coordinates]))
+    return found

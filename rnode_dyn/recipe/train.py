@@ -1,0 +1,206 @@
+"""The `[train]` table and its `[[train.stage]]` tables: what is minimised, how long, how fast."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rnode_dyn.recipe.names import (
+    AcceleratorName,
+    CouplingName,
+    ObjectiveName,
+    PrecisionName,
+    ScheduleName,
+    TimesName,
+)
+from rnode_dyn.recipe.tables import (
+    Count,
+    NonNegative,
+    NonNegativeInt,
+    Positive,
+    Table,
+    Text,
+    broken_rule,
+)
+
+_LENGTHS = ("max_steps", "max_minutes", "epochs")
+
+
+def _default_when_matching(value: str) -> Any:
+    """A field with `value` as its default in a stage of flow matching."""
+
+    def default(earlier: dict[str, Any]) -> str | None:
+        return value if earlier.get("objective") == "flow-matching" else None
+
+    return Field(default_factory=default)
+
+
+class StageRecipe(Table):
+    """One stage of a training; what it leaves out is as `[train]` has it."""
+
+    objective: ObjectiveName = "likelihood"
+    """What is minimised: bits/dim and penalties, or the error of the velocities, unsolved."""
+
+    max_steps: Count | None = None
+    """Optimizer steps after which the stage ends."""
+
+    max_minutes: Positive | None = None
+    """Minutes after which the stage ends."""
+
+    epochs: Count | None = None
+    """Passes over the data after which the stage ends; absent, with no other end: `[train]`'s."""
+
+    learning_rate: Positive | None = None
+    """Adam's learning rate, once warm; absent: `[train]`'s."""
+
+    warmup_steps: NonNegativeInt | None = None
+    """Optimizer steps over which the learning rate rises from 0; absent: `[train]`'s."""
+
+    schedule: ScheduleName | None = None
+    """The learning rate after the warm-up; absent: `[train]`'s."""
+
+    batch_size: Count | None = None
+    """Training points per step and device; absent: `[data]`'s."""
+
+    coupling: CouplingName | None = _default_when_matching("independent")
+    """Which noise belongs to which sample; only with `objective = "flow-matching"`."""
+
+    times: TimesName | None = _default_when_matching("stratified")
+    """How times are drawn; only with `objective = "flow-matching"`."""
+
+    @property
+    def has_length(self) -> bool:
+        """Whether the stage itself says when it ends."""
+        return any(getattr(self, name) is not None for name in _LENGTHS)
+
+    @model_validator(mode="after")
+    def _likelihood_draws_no_paths(self) -> Self:
+        for key in ("coupling", "times"):
+            given = getattr(self, key)
+            if self.objective == "likelihood" and given is not None:
+                mend = 'drop it, or say objective = "flow-matching"'
+                raise broken_rule(key, f"the likelihood draws no paths: {mend}", given)
+        return self
+
+
+class GovernorRecipe(Table):
+    """Keeps `solver.step = "auto"` at the fewest steps that solve the flow while it trains."""
+
+    tolerance: Positive = 0.003
+    """Largest gap between n and 2n steps, summed over the blocks, in bits per dimension."""
+
+    every: Count = 50
+    """Optimizer steps between two looks at the gap."""
+
+    points: Count = 64
+    """Validation points that are solved to find the gap."""
+
+    max_steps: Count = 64
+    """Most steps that a block is given."""
+
+
+def _default_epochs(earlier: dict[str, Any]) -> int | None:
+    """100, unless all ends are said otherwise."""
+    stages = earlier.get("stage") or ()
+    if stages and all(stage.has_length for stage in stages):
+        return None
+    ends_otherwise = any(earlier.get(name) is not None for name in ("max_steps", "max_minutes"))
+    return None if ends_otherwise else 100
+
+
+class TrainRecipe(Table):
+    """The training: how long, how fast, on what.
+
+    Example:
+        >>> warm = {"objective": "flow-matching", "epochs": 5, "learning_rate": 5e-3}
+        >>> train = TrainRecipe(stage=[warm, {}], epochs=20)
+        >>> [(s.objective, s.epochs, s.learning_rate) for s in train.stages]
+        [('flow-matching', 5, 0.005), ('likelihood', 20, 0.001)]
+    """
+
+    stage: Annotated[tuple[StageRecipe, ...], Field(strict=False)] = ()
+    """The stages one after another, as `[[train.stage]]` tables; absent: one, the likelihood."""
+
+    max_steps: Count | None = None
+    """Optimizer steps after which training ends."""
+
+    max_minutes: Positive | None = None
+    """Minutes after which training ends."""
+
+    epochs: Count | None = Field(default_factory=_default_epochs)
+    """Passes over the data after which training ends; 100 where no other end is given."""
+
+    learning_rate: Positive = 1e-3
+    """Adam's learning rate, once warm."""
+
+    warmup_steps: NonNegativeInt = 0
+    """Optimizer steps over which the learning rate rises from 0."""
+
+    schedule: ScheduleName = "constant"
+    """The learning rate after the warm-up: as it is, or down to 0 along a cosine."""
+
+    weight_decay: NonNegative = 0.0
+    """Decoupled weight decay."""
+
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay per step of a running mean of the weights, used in evaluation; absent: none."""
+
+    clip: Positive | None = None
+    """Largest norm of the gradient, longer ones are shortened to it; absent: any."""
+
+    validate_every: Count = 1
+    """Epochs between two validations."""
+
+    validate_every_steps: Count | None = None
+    """Optimizer steps between two validations, instead of epochs."""
+
+    governor: GovernorRecipe | None = None
+    """How `solver.step = "auto"` is watched over; absent: as the table's defaults say."""
+
+    devices: Count | Literal["auto"] = 1
+    """Devices per node."""
+
+    nodes: Count = 1
+    """Machines."""
+
+    accelerator: AcceleratorName = "auto"
+    """Lightning's accelerator."""
+
+    strategy: Text = "auto"
+    """Lightning's strategy for several devices, such as `ddp`."""
+
+    precision: PrecisionName = "32-true"
+    """Lightning's floating-point precision."""
+
+    threads: Count | None = None
+    """Threads of torch on the CPU; absent: as many as torch takes. Small models like 1."""
+
+    @property
+    def stages(self) -> tuple[StageRecipe, ...]:
+        """The stages, each complete."""
+        return tuple(self._completed(stage) for stage in self.stage or (StageRecipe(),))
+
+    def _completed(self, stage: StageRecipe) -> StageRecipe:
+        shared = ["learning_rate", "warmup_steps", "schedule"]
+        names = shared if stage.has_length else [*shared, *_LENGTHS]
+        absent = [name for name in names if getattr(stage, name) is None]
+        return stage.model_copy(update={name: getattr(self, name) for name in absent})
+
+    @model_validator(mode="after")
+    def _lengths_are_used(self) -> Self:
+        if self.stage and all(stage.has_length for stage in self.stage):
+            for key in _LENGTHS:
+                given = getattr(self, key)
+                if given is not None:
+                    reason = "each [[train.stage]] says itself when it ends: drop it"
+                    raise broken_rule(key, reason, given)
+        return self
+
+    @model_validator(mode="after")
+    def _cosine_has_an_end(self) -> Self:
+        for number, stage in enumerate(self.stages):
+            if stage.schedule == "cosine" and stage.epochs is None and stage.max_steps is None:
+                own = self.stage and self.stage[number].schedule is not None
+                key = f"stage.{number}.schedule" if own else "schedule"
+                reason = "minutes do not say at which step a cosine ends: add epochs or max_steps"
+                raise broken_rule(key, reason, stage.schedule)
+        return self

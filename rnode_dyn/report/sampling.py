@@ -1,0 +1,98 @@
+"""What drawing from a trained flow makes: panels of images, a strip, or a file of vectors."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from rnode_dyn.data.errors import MissingDataError
+from rnode_dyn.data.splits import Event
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.recipe.build import load_splits
+from rnode_dyn.recipe.errors import RecipeError
+from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.report.grids import draw_panels, draw_samples, save_panels
+from rnode_dyn.report.strip import draw_strip
+
+
+@dataclass(frozen=True)
+class Drawing(ABC):
+    """A file of samples.
+
+    Attributes:
+        count: How many samples, at each temperature.
+        temperatures: Standard deviations of the noise that they start from.
+    """
+
+    count: int
+    temperatures: tuple[float, ...]
+    prefix: ClassVar[str] = "samples"
+    suffixes: ClassVar[tuple[str, ...]] = (".png", ".jpg", ".jpeg")
+
+    @property
+    def file_name(self) -> str:
+        """A name that tells one drawing from another."""
+        temperatures = "-".join(f"t{temperature:g}" for temperature in self.temperatures)
+        return f"{self.prefix}-{self.count}-{temperatures}{self.suffixes[0]}"
+
+    @abstractmethod
+    def draw(
+        self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
+    ) -> list[str]:
+        """Draw and write; return what a person should know of it."""
+
+
+class Panels(Drawing):
+    """Grids of images, one for each temperature, beside one of real images if they are there.
+
+    Example:
+        >>> Panels(64, (0.7, 1.0)).file_name
+        'samples-64-t0.7-t1.png'
+    """
+
+    def draw(
+        self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
+    ) -> list[str]:
+        """Draw all panels from the same noise."""
+        data, notes = real_images(recipe, self.count)
+        save_panels(draw_panels(model, event, self.count, self.temperatures, seed, data), path)
+        return notes
+
+
+class Strip(Drawing):
+    """Images on their way out of the noise."""
+
+    prefix = "strip"
+
+    def draw(
+        self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
+    ) -> list[str]:
+        """Draw a row for each sample."""
+        draw_strip(model, event, self.count, self.temperatures[0], seed, path)
+        return []
+
+
+class Vectors(Drawing):
+    """Vectors as a file of NumPy."""
+
+    suffixes = (".npy",)
+
+    def draw(
+        self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
+    ) -> list[str]:
+        """Write an array ``(count, dimension)``."""
+        np.save(path, draw_samples(model, event, self.count, self.temperatures[0], seed).numpy())
+        return []
+
+
+def real_images(recipe: Recipe, count: int) -> tuple[Tensor | None, list[str]]:
+    """Return test images to show beside samples; without the files none, and a note of it."""
+    try:
+        return load_splits(recipe).test.head(count), []
+    except RecipeError as error:
+        if not isinstance(error.__cause__, MissingDataError):
+            raise
+        return None, [f"no panel of real images: {error.__cause__}"]

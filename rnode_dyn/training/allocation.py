@@ -1,0 +1,58 @@
+"""How many steps each block gets, given what its steps leave unsolved and what they cost."""
+
+import math
+from collections.abc import Sequence
+
+# New numbers of steps aim below the tolerance: else every second look would change them.
+_AIM = 0.5
+
+
+def allocate(
+    gaps: Sequence[float],
+    steps: Sequence[int],
+    orders: Sequence[int],
+    costs: Sequence[float],
+    tolerance: float,
+    most: int,
+) -> list[int]:
+    """Return the cheapest numbers of steps whose gaps are expected to sum to the tolerance.
+
+    A block's gap is taken to fall as n⁻ᵖ, p being its algorithm's order. Above the tolerance
+    steps are added, twice as many at most, where they help most for their cost. Below it one step
+    a block is taken away, where what is left is expected to stay below half of the tolerance.
+
+    Args:
+        gaps: What each block's steps leave unsolved; infinite where the solve failed.
+        steps: Its steps now.
+        orders: Order of its algorithm.
+        costs: What one of its steps costs.
+        tolerance: Largest sum of the gaps.
+        most: Most steps of a block.
+
+    Example:
+        >>> allocate([0.016, 0.001], [2, 2], [4, 4], [1.0, 1.0], tolerance=0.01, most=64)
+        [3, 2]
+        >>> allocate([1e-5, 1e-5], [4, 4], [4, 4], [1.0, 1.0], tolerance=0.01, most=64)
+        [3, 3]
+    """
+    solved = sum(gaps) <= tolerance
+    limits = list(steps) if solved else [max(n, min(2 * n, most)) for n in steps]
+    failed = [not math.isfinite(gap) for gap in gaps]
+    counts = [
+        limit if lost else max(1, n - solved)
+        for n, limit, lost in zip(steps, limits, failed, strict=True)
+    ]
+
+    def expected(block: int, count: int) -> float:
+        return 0.0 if failed[block] else gaps[block] * (steps[block] / count) ** orders[block]
+
+    def gain(block: int) -> float:
+        count = counts[block]
+        return (expected(block, count) - expected(block, count + 1)) / costs[block]
+
+    while sum(expected(k, n) for k, n in enumerate(counts)) > _AIM * tolerance:
+        growing = [k for k, n in enumerate(counts) if n < limits[k]]
+        if not growing:
+            break
+        counts[max(growing, key=gain)] += 1
+    return counts

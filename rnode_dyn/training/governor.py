@@ -1,0 +1,210 @@
+"""The fewest steps a block at which a flow stays solved while it trains."""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from rnode_dyn.data.dequantize import UniformDequantization
+from rnode_dyn.data.splits import Splits
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.refinement import Refinement, refine, set_step_count, step_count
+from rnode_dyn.flows.regularized import RegularizedFlow
+from rnode_dyn.recipe.schema import GovernorRecipe, Recipe
+from rnode_dyn.training.allocation import allocate
+from rnode_dyn.training.module import FlowTraining
+
+_SEED = 20_200_207
+
+
+@dataclass(frozen=True)
+class GovernorSettings:
+    """How closely a flow is kept solved.
+
+    Attributes:
+        tolerance: Largest gap between n and 2n steps, summed over the blocks, in bits/dim.
+        every: Updates between two looks at it.
+        max_steps: Most steps a block is given.
+    """
+
+    tolerance: float = 0.003
+    every: int = 50
+    max_steps: int = 64
+
+
+class StepGovernor(pl.Callback):
+    """Gives every block as few fixed steps as leave the flow solved, and watches over it.
+
+    Every so many updates a held-out batch is solved at n and at 2n steps. Where the gap passes
+    the tolerance, the blocks that cause it get more steps; where it is far below, some are taken
+    away. A flow whose likelihood, properly solved, has become worse while the gap opened has
+    learned the solver's error: it goes back to the weights that were last found sound.
+
+    Args:
+        blocks: The blocks to govern; their training solvers make fixed steps.
+        batch: Held-out data, dequantized, ``(batch, *event)``.
+        settings: How closely.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[RegularizedFlow],
+        batch: Tensor,
+        settings: GovernorSettings | None = None,
+    ) -> None:
+        self.blocks, self.batch = list(blocks), batch
+        self.settings = GovernorSettings() if settings is None else settings
+        self.returns = 0
+        self._sound: dict[str, Any] | None = None
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of every block."""
+        return [step_count(flow) for flow in self.blocks]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Find the steps to begin with, unless a checkpoint has told them."""
+        assert isinstance(pl_module, FlowTraining)
+        if self._sound is not None:
+            return
+        refinement = self._measure(trainer, pl_module)
+        for _ in range(_most_rounds(self.settings)):
+            before = self.steps
+            self._adjust(refinement, pl_module)
+            if self.steps == before:
+                break
+            refinement = self._measure(trainer, pl_module)
+        if self._is_solved(refinement, pl_module):
+            self._keep(trainer, pl_module, refinement)
+        self._log(trainer, refinement, pl_module)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Look at the gap, every so many updates."""
+        assert isinstance(pl_module, FlowTraining)
+        if trainer.global_step % self.settings.every:
+            return
+        refinement = self._measure(trainer, pl_module)
+        if self._is_solved(refinement, pl_module):
+            self._keep(trainer, pl_module, refinement)
+        elif self._is_exploited(refinement):
+            self._go_back(trainer, pl_module)
+        self._log(trainer, refinement, pl_module)
+        self._adjust(refinement, pl_module)
+
+    def _measure(self, trainer: pl.Trainer, module: FlowTraining) -> Refinement:
+        """Solve at n and 2n steps; one process measures for all."""
+        found = refine(module.model, self.batch.to(module.device), self.blocks, _SEED)
+        return trainer.strategy.broadcast(found)
+
+    def _total(self, refinement: Refinement, module: FlowTraining) -> float:
+        return sum(refinement.gaps) * _bits(module)
+
+    def _is_solved(self, refinement: Refinement, module: FlowTraining) -> bool:
+        return self._total(refinement, module) <= self.settings.tolerance
+
+    def _adjust(self, refinement: Refinement, module: FlowTraining) -> None:
+        counts = allocate(
+            [gap * _bits(module) for gap in refinement.gaps],
+            self.steps,
+            [_order(flow) for flow in self.blocks],
+            [_cost(flow, module) for flow in self.blocks],
+            self.settings.tolerance,
+            self.settings.max_steps,
+        )
+        for flow, count in zip(self.blocks, counts, strict=True):
+            set_step_count(flow, count)
+
+    def _is_exploited(self, refinement: Refinement) -> bool:
+        """Whether the flow, properly solved, is worse than when it was last sound."""
+        now = float(refinement.log_prob.mean())
+        return self._sound is not None and not now >= self._sound["log_prob"]
+
+    def _keep(self, trainer: pl.Trainer, module: FlowTraining, refinement: Refinement) -> None:
+        self._sound = {
+            "log_prob": float(refinement.log_prob.mean()),
+            "model": copy.deepcopy(module.model.state_dict()),
+            "optimizer": copy.deepcopy(trainer.optimizers[0].state_dict()),
+        }
+
+    def _go_back(self, trainer: pl.Trainer, module: FlowTraining) -> None:
+        assert self._sound is not None
+        module.model.load_state_dict(self._sound["model"])
+        trainer.optimizers[0].load_state_dict(copy.deepcopy(self._sound["optimizer"]))
+        self.returns += 1
+
+    def _log(self, trainer: pl.Trainer, refinement: Refinement, module: FlowTraining) -> None:
+        figures = {f"steps/block_{k}": float(count) for k, count in enumerate(self.steps)}
+        gap = self._total(refinement, module)
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {**figures, "governor/gap": gap, "governor/returns": float(self.returns)},
+                trainer.global_step,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep the steps and the sound weights, for a run that goes on."""
+        return {"steps": self.steps, "returns": self.returns, "sound": self._sound}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with them."""
+        for flow, count in zip(self.blocks, state_dict["steps"], strict=True):
+            set_step_count(flow, count)
+        self.returns, self._sound = state_dict["returns"], state_dict["sound"]
+
+
+def build_governor(recipe: Recipe, model: MultiscaleFlow, splits: Splits) -> StepGovernor | None:
+    """Return the governor of the blocks whose recipe says ``step = "auto"``, if any does.
+
+    Args:
+        recipe: The recipe.
+        model: Its flow.
+        splits: Its data: the first validation points are what is watched.
+    """
+    governed = recipe.governed_scales
+    everywhere = not recipe.model.scale
+    blocks = [
+        block
+        for number, scale in enumerate(model.scale_list())
+        for block in scale.blocks
+        if number in governed or (everywhere and governed)
+    ]
+    if not blocks:
+        return None
+    table = recipe.train.governor or GovernorRecipe()
+    batch = splits.validation.head(table.points)
+    if splits.levels is not None:
+        seeded = torch.Generator().manual_seed(_SEED)
+        batch = UniformDequantization(splits.levels)(batch, seeded)
+    settings = GovernorSettings(table.tolerance, table.every, table.max_steps)
+    return StepGovernor(blocks, batch, settings)
+
+
+def _bits(module: FlowTraining) -> float:
+    """Bits per dimension in a nat per sample."""
+    return 1 / (module.event.dims * math.log(2))
+
+
+def _order(flow: RegularizedFlow) -> int:
+    return flow.solver.algorithm.order
+
+
+def _cost(flow: RegularizedFlow, module: FlowTraining) -> float:
+    """What an evaluation of a block costs: its weights, and how often each is used."""
+    shape = next(station.shape for station in module.model.walk() if station.flow is flow)
+    return sum(p.numel() for p in flow.field.parameters()) * math.prod(shape[1:])
+
+
+def _most_rounds(settings: GovernorSettings) -> int:
+    return 1 + math.ceil(math.log2(settings.max_steps))

@@ -1,0 +1,41 @@
+"""Checkpoints: the last weights and the best, over all stages of a run."""
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from rnode_dyn.training.folder import RunFolder
+
+
+class Keeper(ModelCheckpoint):
+    """Writes ``last.ckpt``, and ``best.ckpt`` by held-out bits per dimension.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(
+            folder.checkpoints,
+            filename="best",
+            monitor="validation/bits_per_dim",
+            save_last=True,
+            enable_version_counter=False,
+        )
+        self.folder = folder
+
+    def follow(self, earlier: "Keeper") -> None:
+        """Go on from an earlier stage: its best weights stay until better ones come."""
+        self.load_state_dict(earlier.state_dict())
+
+    def keep_the_end(self, trainer: pl.Trainer, bits: float) -> None:
+        """Save what a limit cut off between two validations, ``bits`` being its score."""
+        trainer.save_checkpoint(self.folder.last_checkpoint)
+        if self.best_model_score is not None and bits >= float(self.best_model_score):
+            return
+        path = str(self.folder.best_checkpoint)
+        trainer.save_checkpoint(path)
+        score = torch.tensor(bits)
+        self.best_k_models = {path: score}
+        self.best_model_path = self.kth_best_model_path = path
+        self.best_model_score = self.kth_value = score

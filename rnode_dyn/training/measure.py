@@ -1,0 +1,98 @@
+"""How fast this machine trains a model: a few steps on noise, timed."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.data.splits import Event
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.report.cost import evaluation_cost
+from rnode_dyn.training.module import cuda_devices_of
+from rnode_dyn.training.objective import Likelihood
+
+_LONG_ENOUGH = 1.0
+_GROWTH = 4
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was timed.
+
+    Attributes:
+        flops_per_second: Operations a second, loss and gradient.
+        batch_size: Samples in the timed step.
+        seconds: How long it took.
+        device: Where it ran.
+    """
+
+    flops_per_second: float
+    batch_size: int
+    seconds: float
+    device: str
+
+    def in_words(self) -> str:
+        """Return how it was measured."""
+        return f"measured here ({self.device}), batch of {self.batch_size}, {self.seconds:.2g} s"
+
+
+def device_for(accelerator: str) -> torch.device:
+    """Return where a recipe's training would run on this machine: on a GPU where it may."""
+    wants_gpu = accelerator in ("auto", "gpu", "cuda")
+    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+
+
+def measure_speed(model: MultiscaleFlow, event: Event, batch_size: int) -> Speed:
+    """Time training steps on noise of the data's shape.
+
+    The batch grows from one sample to the one asked for, until a step takes a second, so that
+    large models are timed in reasonable time; the first step, which sets things up, does not count.
+
+    Args:
+        model: The flow, in training mode, on the device to time.
+        event: What one sample looks like.
+        batch_size: The largest batch to time.
+    """
+    device = next(model.parameters(), torch.empty(0)).device
+    with torch.random.fork_rng(cuda_devices_of(device)):
+        _timed_step(model, _noise(event, 1, device), event)
+        size, seconds = 1, _timed_step(model, _noise(event, 1, device), event)
+        while seconds < _LONG_ENOUGH and size < batch_size:
+            size = min(batch_size, _GROWTH * size)
+            seconds = _timed_step(model, _noise(event, size, device), event)
+    model.zero_grad()
+    return Speed(_flops_of_last_step(model, size) / seconds, size, seconds, _name_of(device))
+
+
+def _timed_step(model: MultiscaleFlow, u: Tensor, event: Event) -> float:
+    _wait_for(u.device)
+    start = time.perf_counter()
+    Likelihood().loss(model, u, event).value.backward()
+    _wait_for(u.device)
+    return time.perf_counter() - start
+
+
+def _flops_of_last_step(model: MultiscaleFlow, batch_size: int) -> int:
+    """Count by the evaluations that were made, which with adaptive steps only the step tells."""
+    total = 0
+    for station in model.walk():
+        cost, stats = evaluation_cost(station.flow, station.shape, batch_size), station.flow.stats
+        total += cost.flops * (stats.nfe + stats.nfe_backward) + cost.gradient_flops * stats.nvjp
+    return total
+
+
+def _noise(event: Event, count: int, device: torch.device) -> Tensor:
+    draw = torch.randn if event.levels is None else torch.rand
+    return draw(count, *event.shape, device=device)
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _name_of(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"

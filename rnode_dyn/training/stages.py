@@ -1,0 +1,146 @@
+"""The stages of a training, one after another: each a fit of the same flow."""
+
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+
+from rnode_dyn.data.module import FlowDataModule
+from rnode_dyn.data.splits import Splits
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.recipe.schema import Recipe, StageRecipe
+from rnode_dyn.training.flow_matching import FlowMatching
+from rnode_dyn.training.folder import RunFolder, read_checkpoint
+from rnode_dyn.training.history import RunLogger
+from rnode_dyn.training.keeper import Keeper
+from rnode_dyn.training.module import FlowTraining, OptimizerSettings, Past
+from rnode_dyn.training.objective import Likelihood, Objective
+from rnode_dyn.training.trainer import quiet_lightning
+
+
+class Trained(NamedTuple):
+    """What training took, in all, and where."""
+
+    past: Past
+    device: torch.device
+
+
+def train_stages(
+    recipe: Recipe,
+    model: MultiscaleFlow,
+    splits: Splits,
+    folder: RunFolder,
+    trainers: list[pl.Trainer],
+    resume: bool,
+) -> Trained:
+    """Train a flow through the recipe's stages.
+
+    Args:
+        recipe: The recipe.
+        model: Its flow, trained in place.
+        splits: Its data.
+        folder: The run's folder.
+        trainers: A trainer for each stage, all with the same :class:`RunLogger`.
+        resume: Go on from the folder's last checkpoint.
+    """
+    first = _stage_reached(folder) if resume else 0
+    stages = list(zip(recipe.train.stages, trainers, strict=True))
+    past = Past(stage=first)
+    for number in range(first, len(stages)):
+        stage, trainer = stages[number]
+        module = FlowTraining(
+            model, splits.event, build_objective(stage), _optimizer(recipe, stage), past
+        )
+        if number > first:
+            _keeper(trainer).follow(_keeper(trainers[number - 1]))
+        data = data_module(recipe, splits, stage, number)
+        with quiet_lightning():
+            _fit(trainer, module, data, folder, resume and number == first)
+        past = Past(
+            number + 1,
+            module.steps,
+            module.training_clock.seconds,
+            module.wall_clock.seconds,
+        )
+    return Trained(past, trainers[-1].strategy.root_device)
+
+
+def build_objective(stage: StageRecipe) -> Objective:
+    """Build what a stage minimises.
+
+    Example:
+        >>> from rnode_dyn.recipe.schema import StageRecipe
+        >>> build_objective(StageRecipe(objective="flow-matching"))
+        FlowMatching(coupling='independent', times='stratified')
+    """
+    if stage.objective == "likelihood":
+        return Likelihood()
+    return FlowMatching(stage.coupling or "independent", stage.times or "stratified")
+
+
+def data_module(
+    recipe: Recipe, splits: Splits, stage: StageRecipe | None = None, number: int = 0
+) -> FlowDataModule:
+    """Return the recipe's data as a stage takes them; each stage shuffles in an order of its own.
+
+    Args:
+        recipe: The recipe.
+        splits: Its data.
+        stage: The stage; left out, the recipe's own batches.
+        number: Number of the stage.
+    """
+    data = recipe.data
+    own_size = None if stage is None else stage.batch_size
+    return FlowDataModule(
+        splits,
+        batch_size=own_size or data.batch_size,
+        eval_batch_size=data.eval_batch_size or data.batch_size,
+        flips=data.flips,
+        workers=data.workers,
+        seed=recipe.seed + number,
+    )
+
+
+def _stage_reached(folder: RunFolder) -> int:
+    return read_checkpoint(folder.last_checkpoint)["rnode_dyn"]["stage"]
+
+
+def _optimizer(recipe: Recipe, stage: StageRecipe) -> OptimizerSettings:
+    train = recipe.train
+    return OptimizerSettings(
+        stage.learning_rate or train.learning_rate,
+        train.warmup_steps if stage.warmup_steps is None else stage.warmup_steps,
+        stage.schedule or train.schedule,
+        train.weight_decay,
+    )
+
+
+def _fit(
+    trainer: pl.Trainer,
+    module: FlowTraining,
+    data: FlowDataModule,
+    folder: RunFolder,
+    resume: bool,
+) -> None:
+    """Run one stage, and keep what a limit cut off between two validations."""
+    logger = trainer.logger
+    assert isinstance(logger, RunLogger)  # make_trainer put it there
+    if resume:
+        logger.restore()
+    logger.follow(module)
+    checkpoint = folder.last_checkpoint if resume else None
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    except SystemExit:
+        # Lightning turns an interrupt into an exit of its own.
+        raise KeyboardInterrupt from None
+    if module.validated_at != trainer.global_step:
+        scores = trainer.validate(module, datamodule=data, verbose=False)[0]
+        _keeper(trainer).keep_the_end(trainer, scores["validation/bits_per_dim"])
+    logger.save()
+
+
+def _keeper(trainer: pl.Trainer) -> Keeper:
+    keeper = trainer.checkpoint_callback
+    assert isinstance(keeper, Keeper)  # make_trainer put it there
+    return keeper
