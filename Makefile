@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RECIPE ?= recipes/quickstart.toml
+RECIPE ?= recipes/quickstart-warm.toml
 
 .PHONY: run test test-all lint format types docs check clean
 

@@ -24,11 +24,17 @@ from rnode_dyn.recipe.errors import RecipeError
 from rnode_dyn.recipe.load import list_recipes, load_recipe
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.architecture import architecture_tree, describe_model
+from rnode_dyn.report.comparable import differences
 from rnode_dyn.report.cost import training_cost
 from rnode_dyn.report.cost_text import Rate, cost_figures, cost_notes, cost_table
+from rnode_dyn.report.curves import Against, curves_png, has_curve
 from rnode_dyn.report.epoch import train_size
+from rnode_dyn.report.html import write_report
 from rnode_dyn.report.pictures import shows_as_image
+from rnode_dyn.report.reach import reach_figures, reach_table
+from rnode_dyn.report.runs import Run, labels, read_run
 from rnode_dyn.report.sampling import Drawing, Panels, Strip, Vectors
+from rnode_dyn.report.table import run_figures, runs_table
 from rnode_dyn.training.evaluate import evaluate, first_of
 from rnode_dyn.training.evaluation_text import evaluation_text
 from rnode_dyn.training.exact import TooManyDimensionsError
@@ -209,8 +215,7 @@ def sample_command(
     if path.suffix.lower() not in drawing.suffixes:
         raise typer.BadParameter(f"--output is {path}: its name must end in {drawing.suffixes[0]}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    for note in drawing.draw(recipe, model, event, seed, path):
-        _errors().print(note, markup=False, highlight=False, soft_wrap=True)
+    _note(*drawing.draw(recipe, model, event, seed, path))
     if as_json:
         _print_json({"file": str(path), **asdict(drawing), "seed": seed})
     else:
@@ -237,6 +242,74 @@ def _drawing(
         raise typer.BadParameter(f"{what} has one --temperature: give the others to commands apart")
     kind, usual = (Strip, 8) if strip else (Vectors, 64)
     return kind(count or usual, temperatures or (1.0,))
+
+
+@app.command("report")
+@guarded
+def report_command(
+    paths: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="Folder of curves.png; default: the run's, or report."),
+    ] = None,
+    against: Annotated[
+        Against, typer.Option("--x", help="What the curves are drawn against.")
+    ] = "seconds",
+    as_json: AsJson = False,
+) -> None:
+    """Compare runs: a table in Markdown, curves, and a page for each in its folder."""
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise typer.BadParameter("a RUN is given twice: give each once")
+    runs = [read_run(RunFolder(path)) for path in paths]
+    if output is not None and not any(has_curve(run, against) for run in runs):
+        raise typer.BadParameter(
+            f"--output is the folder of curves.png, and no RUN has figures against {against}: "
+            "leave it out"
+        )
+    pages = [write_report(run.folder) for run in runs]
+    curves = _write_curves(runs, against, output)
+    if as_json:
+        _print_json(_report_figures(runs, pages, curves))
+        return
+    typer.echo(_report_text(runs))
+    _note(*(f"written: {path}" for path in (*pages, curves) if path is not None))
+
+
+def _report_figures(runs: list[Run], pages: list[Path], curves: Path | None) -> dict[str, Any]:
+    pairs = zip(runs, pages, strict=True)
+    return {
+        "runs": [{**run_figures(run), "report": str(page)} for run, page in pairs],
+        "reached": reach_figures(runs) if len(runs) > 1 else None,
+        "differences": differences(runs),
+        "curves": None if curves is None else str(curves),
+    }
+
+
+def _report_text(runs: list[Run]) -> str:
+    """Return the tables, and with them what keeps their figures from being compared."""
+    reached = reach_table(runs) if len(runs) > 1 else None
+    notes = "\n".join(f"- {line}" for line in differences(runs))
+    return "\n\n".join(part for part in (runs_table(runs), reached, notes) if part)
+
+
+def _write_curves(runs: list[Run], against: Against, output: Path | None) -> Path | None:
+    """Draw the runs that have figures, and say which have none."""
+    named = zip(runs, labels(runs), strict=True)
+    without = [name for run, name in named if not has_curve(run, against)]
+    if without:
+        _note(f"no curve, since metrics.csv has nothing against {against}: {', '.join(without)}")
+    if len(without) == len(runs):
+        return None
+    folder = output or (runs[0].folder.path if len(runs) == 1 else Path("report"))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "curves.png"
+    path.write_bytes(curves_png(runs, against))
+    return path
+
+
+def _note(*lines: str) -> None:
+    for line in lines:
+        _errors().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("show")
@@ -273,10 +346,9 @@ def show_command(
         _print_json({"name": recipe.name, "title": recipe.title, **figures, **costs})
         return
     _out().print(architecture_tree(recipe.title or recipe.name, model))
-    count = figures["evaluations_per_forward"]
     _out().print(
         f"{figures['continuous_blocks']} continuous blocks in {figures['scales']} scales; "
-        f"{'adaptive' if count is None else count} evaluations in a training pass"
+        f"{_evaluations(figures, recipe)} evaluations in a training pass"
     )
     _out().print(
         "", cost_table(cost, samples, rate), "", *cost_notes(cost, samples, rate), sep="\n"
@@ -297,6 +369,13 @@ def _rate(
     model.to(device_for(recipe.train.accelerator))
     speed = measure_speed(model, event, recipe.data.batch_size)
     return Rate(speed.flops_per_second, speed.in_words())
+
+
+def _evaluations(figures: dict[str, Any], recipe: Recipe) -> str:
+    count = figures["evaluations_per_forward"]
+    if count is None:
+        return "adaptive"
+    return f"{count} or as few as solve it" if recipe.governed_scales else str(count)
 
 
 @app.command("recipes")

@@ -1,9 +1,9 @@
 """How well the blocks of a flow are solved: n steps against 2n, block by block."""
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import inf, isfinite, nan
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from rnode_dyn.flows.distribution import standard_normal_log_prob
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult
+from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.stepping import FixedStep
 
 
@@ -21,8 +22,9 @@ class Refinement:
 
     Attributes:
         gaps: For every block, by how much its log-determinant and its state would move log p at
-            twice the steps: the mean of the absolute values over the batch, in nats a sample.
-        log_prob: Log-density at twice the steps, in nats, ``(batch,)``.
+            twice the steps: the mean of the absolute values over the batch, in nats a sample;
+            infinite where a solve breaks down, and for the blocks behind it.
+        log_prob: Log-density at twice the steps, in nats, ``(batch,)``; NaN where it breaks down.
     """
 
     gaps: list[float]
@@ -64,31 +66,33 @@ def refine(
     model.train()
     try:
         with torch.random.fork_rng(_cuda_devices(x)):
+            # Blocks that are not looked at draw noise too.
+            torch.manual_seed(seed)
             with _doubled(blocks):
-                fine, passed = _recorded(model, x, blocks, seed)
-            gaps = [_gap(flow, *passed[flow], seed) for flow in blocks]
+                log_prob, passed = _recorded(model, x, blocks, seed)
+            gaps = [_gap(flow, *passed[flow], seed) if flow in passed else inf for flow in blocks]
     finally:
         model.train(was_training)
-    return Refinement(gaps, standard_normal_log_prob(fine.z) + fine.log_det)
+    return Refinement(gaps, log_prob)
 
 
 @contextmanager
 def _doubled(blocks: Sequence[RegularizedFlow]) -> Iterator[None]:
     """Solve at twice the steps."""
-    counts = [step_count(flow) for flow in blocks]
-    for flow, count in zip(blocks, counts, strict=True):
+    solvers = [flow.solver for flow in blocks]
+    for flow, count in [(flow, step_count(flow)) for flow in blocks]:
         set_step_count(flow, 2 * count)
     try:
         yield
     finally:
-        for flow, count in zip(blocks, counts, strict=True):
-            set_step_count(flow, count)
+        for flow, solver in zip(blocks, solvers, strict=True):
+            flow.solver = solver
 
 
 def _recorded(
     model: MultiscaleFlow, x: Tensor, blocks: Sequence[RegularizedFlow], seed: int
-) -> tuple[FlowResult, dict[RegularizedFlow, tuple[Tensor, FlowResult]]]:
-    """Carry ``x`` through the flow, and keep what went into the blocks and came out."""
+) -> tuple[Tensor, dict[RegularizedFlow, tuple[Tensor, FlowResult]]]:
+    """Return the log-density of ``x``, and what went into the blocks and came out."""
     passed: dict[RegularizedFlow, tuple[Tensor, FlowResult]] = {}
 
     def reseed(flow: nn.Module, inputs: tuple) -> None:
@@ -100,7 +104,10 @@ def _recorded(
     hooks = [flow.register_forward_pre_hook(reseed) for flow in blocks]
     hooks += [flow.register_forward_hook(keep) for flow in blocks]
     try:
-        return model(x), passed
+        found = model(x)
+        return standard_normal_log_prob(found.z) + found.log_det, passed
+    except SolverError:
+        return x.new_full((len(x),), nan), passed
     finally:
         for hook in hooks:
             hook.remove()
@@ -108,12 +115,15 @@ def _recorded(
 
 def _gap(flow: RegularizedFlow, x: Tensor, fine: FlowResult, seed: int) -> float:
     torch.manual_seed(seed)
-    coarse = flow(x)
+    try:
+        coarse = flow(x)
+    except SolverError:
+        return inf
     moved = (coarse.log_det - fine.log_det) + (
         standard_normal_log_prob(coarse.z) - standard_normal_log_prob(fine.z)
     )
     gap = float(moved.abs().mean())
-    return gap if math.isfinite(gap) else math.inf
+    return gap if isfinite(gap) else inf
 
 
 def _cuda_devices(x: Tensor) -> list[torch.device]:

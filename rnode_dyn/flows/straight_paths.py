@@ -38,7 +38,7 @@ class Leg:
             Positions x and velocities dx/dt, ``(batch, *event)`` in the block's layout.
         """
         a, z = (vectors[:, self.coordinates.flatten()] for vectors in (data, noise))
-        exits = self.exits.flatten()
+        exits = self.exits.flatten().to(data.dtype)
         done = (self.number + t[:, None] / self.flow.end_time) / exits
         x, velocity = torch.lerp(a, z, done), (z - a) / (exits * self.flow.end_time)
         shape = (-1, *self.coordinates.shape)

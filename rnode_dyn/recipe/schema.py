@@ -286,6 +286,11 @@ class Recipe(Table):
         if self.train.governor is not None and not self.governed_scales:
             reason = 'no solver has step = "auto": drop the table, or say solver.step = "auto"'
             raise broken_rule("train.governor", reason)
+        if self.train.governor is not None and not any(
+            stage.objective == "likelihood" for stage in self.train.stages
+        ):
+            reason = "no stage solves the flow: drop the table, or add a stage of the likelihood"
+            raise broken_rule("train.governor", reason)
         return self
 
     @property

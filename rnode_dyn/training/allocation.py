@@ -6,6 +6,9 @@ from collections.abc import Sequence
 # New numbers of steps aim below the tolerance: else every second look would change them.
 _AIM = 0.5
 
+# What a block's gap may be, as a part of its share, for the block to get no more steps.
+_NEGLIGIBLE = 0.1
+
 
 def allocate(
     gaps: Sequence[float],
@@ -36,10 +39,10 @@ def allocate(
         [3, 3]
     """
     solved = sum(gaps) <= tolerance
-    limits = list(steps) if solved else [max(n, min(2 * n, most)) for n in steps]
+    limits = [min(n if solved else 2 * n, most) for n in steps]
     failed = [not math.isfinite(gap) for gap in gaps]
     counts = [
-        limit if lost else max(1, n - solved)
+        limit if lost else min(limit, max(1, n - solved))
         for n, limit, lost in zip(steps, limits, failed, strict=True)
     ]
 
@@ -50,8 +53,11 @@ def allocate(
         count = counts[block]
         return (expected(block, count) - expected(block, count + 1)) / costs[block]
 
+    # Blocks that are as good as solved do not make up for one that is at its limit.
+    negligible = 0.0 if solved else _NEGLIGIBLE * tolerance / len(steps)
     while sum(expected(k, n) for k, n in enumerate(counts)) > _AIM * tolerance:
         growing = [k for k, n in enumerate(counts) if n < limits[k]]
+        growing = [k for k in growing if expected(k, counts[k]) >= negligible]
         if not growing:
             break
         counts[max(growing, key=gain)] += 1

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnode_dyn.data.dequantize import UniformDequantization
 from rnode_dyn.data.splits import Splits
+from rnode_dyn.fields.conv import ConvField
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.refinement import Refinement, refine, set_step_count, step_count
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -60,6 +61,7 @@ class StepGovernor(pl.Callback):
         self.blocks, self.batch = list(blocks), batch
         self.settings = GovernorSettings() if settings is None else settings
         self.returns = 0
+        self._goes_on = False
         self._sound: dict[str, Any] | None = None
 
     @property
@@ -70,14 +72,15 @@ class StepGovernor(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Find the steps to begin with, unless a checkpoint has told them."""
         assert isinstance(pl_module, FlowTraining)
-        if self._sound is not None:
+        if self._goes_on:
             return
+        for flow, count in zip(self.blocks, self.steps, strict=True):
+            set_step_count(flow, min(count, self.settings.max_steps))
         refinement = self._measure(trainer, pl_module)
         for _ in range(_most_rounds(self.settings)):
-            before = self.steps
-            self._adjust(refinement, pl_module)
-            if self.steps == before:
+            if self._is_solved(refinement, pl_module):
                 break
+            self._adjust(refinement, pl_module)
             refinement = self._measure(trainer, pl_module)
         if self._is_solved(refinement, pl_module):
             self._keep(trainer, pl_module, refinement)
@@ -141,7 +144,12 @@ class StepGovernor(pl.Callback):
     def _go_back(self, trainer: pl.Trainer, module: FlowTraining) -> None:
         assert self._sound is not None
         module.model.load_state_dict(self._sound["model"])
-        trainer.optimizers[0].load_state_dict(copy.deepcopy(self._sound["optimizer"]))
+        optimizer = trainer.optimizers[0]
+        rates = [group["lr"] for group in optimizer.param_groups]
+        optimizer.load_state_dict(copy.deepcopy(self._sound["optimizer"]))
+        # The schedule goes on all the same.
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
         self.returns += 1
 
     def _log(self, trainer: pl.Trainer, refinement: Refinement, module: FlowTraining) -> None:
@@ -162,6 +170,7 @@ class StepGovernor(pl.Callback):
         for flow, count in zip(self.blocks, state_dict["steps"], strict=True):
             set_step_count(flow, count)
         self.returns, self._sound = state_dict["returns"], state_dict["sound"]
+        self._goes_on = True
 
 
 def build_governor(recipe: Recipe, model: MultiscaleFlow, splits: Splits) -> StepGovernor | None:
@@ -203,7 +212,8 @@ def _order(flow: RegularizedFlow) -> int:
 def _cost(flow: RegularizedFlow, module: FlowTraining) -> float:
     """What an evaluation of a block costs: its weights, and how often each is used."""
     shape = next(station.shape for station in module.model.walk() if station.flow is flow)
-    return sum(p.numel() for p in flow.field.parameters()) * math.prod(shape[1:])
+    uses = math.prod(shape[1:]) if isinstance(flow.field, ConvField) else 1
+    return max(1, sum(p.numel() for p in flow.field.parameters()) * uses)
 
 
 def _most_rounds(settings: GovernorSettings) -> int:

@@ -27,12 +27,17 @@ class RunLogger(CSVLogger):
         self._module = module
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # type: ignore[override]
-        """Log figures of the stage that is followed, at a step counted from its start."""
+    def log_metrics(self, metrics: dict[str, Tensor | float], step: int | None = None) -> None:
+        """Log figures of the stage that is followed, at a step counted from its start.
+
+        What is found out after an update belongs to it, whatever step Lightning has come to: a
+        checkpoint of that update then has it behind itself.
+        """
         if self._module is not None:
             past, seconds = self._module.past, self._module.training_clock.seconds
-            metrics = {**metrics, "stage": past.stage, "training_s": round(seconds, 3)}
-            step = past.steps + (step or 0)
+            metrics = {**metrics, "stage": float(past.stage), "training_s": round(seconds, 3)}
+            last = max(0, self._module.trainer.global_step - 1)
+            step = past.steps + min(step or 0, last)
         super().log_metrics(metrics, step)
 
     def restore(self) -> None:

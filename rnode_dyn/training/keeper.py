@@ -3,6 +3,7 @@
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
 
 from rnode_dyn.training.folder import RunFolder
 
@@ -28,14 +29,21 @@ class Keeper(ModelCheckpoint):
         """Go on from an earlier stage: its best weights stay until better ones come."""
         self.load_state_dict(earlier.state_dict())
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the last weights also where they are not the best, which Lightning leaves out."""
+        super().on_validation_end(trainer, pl_module)
+        training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if training and self._last_global_step_saved != trainer.global_step:
+            trainer.save_checkpoint(self.folder.last_checkpoint)
+
     def keep_the_end(self, trainer: pl.Trainer, bits: float) -> None:
         """Save what a limit cut off between two validations, ``bits`` being its score."""
+        best = self.best_model_score
+        if best is None or bits < float(best):
+            path, score = str(self.folder.best_checkpoint), torch.tensor(bits)
+            self.best_k_models = {path: score}
+            self.best_model_path = self.kth_best_model_path = path
+            self.best_model_score = self.kth_value = score
+            trainer.save_checkpoint(path)
+        # Saved behind the best, whose score it holds: a run that goes on compares with that.
         trainer.save_checkpoint(self.folder.last_checkpoint)
-        if self.best_model_score is not None and bits >= float(self.best_model_score):
-            return
-        path = str(self.folder.best_checkpoint)
-        trainer.save_checkpoint(path)
-        score = torch.tensor(bits)
-        self.best_k_models = {path: score}
-        self.best_model_path = self.kth_best_model_path = path
-        self.best_model_score = self.kth_value = score

@@ -19,6 +19,7 @@ from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.recipe.build import build_model, load_splits
 from rnode_dyn.recipe.load import load_recipe
 from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.report.html import write_report
 from rnode_dyn.report.pictures import draw_pictures
 from rnode_dyn.training.evaluate import evaluate
 from rnode_dyn.training.folder import RunError, RunFolder
@@ -177,4 +178,5 @@ def _finish(
         seed=recipe.seed,
     )
     folder.write_summary(summary)
+    write_report(folder)
     return RunResult(folder.path, summary)

@@ -50,6 +50,7 @@ def test_the_folder_holds_what_it_should(finished: RunResult) -> None:
         "recipe.toml",
         "metrics.csv",
         "summary.json",
+        "report.html",
         "checkpoints/last.ckpt",
         "checkpoints/best.ckpt",
         "samples/samples.png",
@@ -273,3 +274,18 @@ def test_resuming_within_an_epoch_repeats_bit_for_bit(
     resumed = resume(tmp_path / "part")
     assert same_weights(whole.folder, resumed.folder)
     assert whole.summary["train_steps"] == resumed.summary["train_steps"] == 8
+
+
+def test_the_last_weights_are_kept_where_they_are_not_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worse_each_time(module: FlowTraining, batch: torch.Tensor, batch_idx: int) -> None:
+        module.log("validation/bits_per_dim", float(module.steps))
+
+    monkeypatch.setattr(FlowTraining, "validation_step", worse_each_time)
+    folder = RunFolder(run(tiny(epochs=3), tmp_path / "run").folder)
+    steps = [
+        torch.load(path, weights_only=True)["global_step"]
+        for path in (folder.best_checkpoint, folder.last_checkpoint)
+    ]
+    assert steps == [4, 12]

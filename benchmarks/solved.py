@@ -1,0 +1,68 @@
+"""How well a trained flow was solved while it trained: bits/dim by its steps, and by many more.
+
+    python benchmarks/solved.py RUN [POINTS]
+
+Every solution sees the same test points, dequantization and noise. The steps of the training
+are the last that the run's metrics.csv tells; a run without a governor has the recipe's own.
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+import torch
+
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.refinement import set_step_count, step_count
+from rnode_dyn.recipe.build import load_splits
+from rnode_dyn.training.folder import RunFolder
+from rnode_dyn.training.module import FlowTraining
+from rnode_dyn.training.objective import bits_of
+
+MANY = 16
+
+
+def trained_steps(folder: RunFolder, model: MultiscaleFlow) -> list[int]:
+    """Steps of each block at the end of the training."""
+    with folder.metrics.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("steps/block_0")]
+    if not rows:
+        return [step_count(block) for block in model.blocks]
+    return [int(float(rows[-1][f"steps/block_{k}"])) for k in range(len(model.blocks))]
+
+
+@torch.no_grad()
+def bits(model: MultiscaleFlow, points: torch.Tensor, event, steps: list[int]) -> torch.Tensor:
+    """Bits/dim of the points at so many steps a block."""
+    for block, count in zip(model.blocks, steps, strict=True):
+        set_step_count(block, count)
+    found = []
+    for number, batch in enumerate(points.split(100)):
+        torch.manual_seed(number)
+        found.append(bits_of(model(batch), event))
+    return torch.cat(found).double()
+
+
+def main(path: str, count: int = 400) -> None:
+    """Print the table."""
+    torch.set_num_threads(1)
+    folder = RunFolder(Path(path))
+    recipe, model = folder.load()
+    splits = load_splits(recipe)
+    torch.manual_seed(0)
+    module = FlowTraining(model, splits.event)
+    points = module.dequantize(splits.test.head(count))
+    model.train()  # the training solver, not that of evaluation
+    own = trained_steps(folder, model)
+    blocks = len(model.blocks)
+    exact = bits(model, points, splits.event, [MANY] * blocks)
+    print("| steps a block | bits/dim | above that of 16 |\n|---|---|---|")
+    for name, steps in {"as trained: " + " ".join(map(str, own)): own, "1": [1] * blocks}.items():
+        here = bits(model, points, splits.event, steps)
+        print(f"| {name} | {here.mean():.4f} | {(here - exact).mean():+.4f} |")
+    error = exact.std() / len(exact) ** 0.5
+    print(f"| {MANY} | {exact.mean():.4f} ± {error:.4f} | |")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:3]))

@@ -1,0 +1,113 @@
+"""Trainings as curves: held-out bits per dimension, evaluations and the Jacobian norm."""
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+from itertools import cycle, islice, product
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from rnode_dyn.report.runs import EVALUATIONS, HELD_OUT, JACOBIAN, SECONDS, STEP, Run, labels
+
+Against = Literal["seconds", "steps"]
+COLUMNS: dict[Against, str] = {"seconds": SECONDS, "steps": STEP}
+
+_X_LABELS: dict[Against, str] = {"seconds": "seconds of training", "steps": "training steps"}
+_PANELS = (
+    (HELD_OUT, "held-out bits/dim"),
+    (EVALUATIONS, "evaluations\nin a training step"),
+    (JACOBIAN, "Jacobian norm"),
+)
+_SIZE, _DPI = (9.1, 8.2), 110
+# Okabe and Ito's colours, which the colour-blind tell apart, without the yellow: it is too light.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_LINES = ("-", "--", "-.")
+# Ends of training that are further apart than this want a logarithmic axis.
+_FAR = 20.0
+# Curves with fewer points than this show each of them.
+_FEW = 40
+
+
+def has_curve(run: Run, against: Against) -> bool:
+    """Whether a run has a figure of any panel to draw against seconds or steps."""
+    return any(run.curve(COLUMNS[against], column) for column, _ in _PANELS)
+
+
+def curves_png(runs: Sequence[Run], against: Against) -> bytes:
+    """Return a picture of some runs' trainings, about 1000 pixels wide.
+
+    Args:
+        runs: Runs; one that :func:`has_curve` does not hold for leaves no trace.
+        against: What stands on the horizontal axis.
+    """
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    panels = figure.subplots(len(_PANELS), 1, sharex=True, height_ratios=(2, 1, 1))
+    lines, *_ = [
+        _draw(axes, runs, COLUMNS[against], column)
+        for axes, (column, _) in zip(panels, _PANELS, strict=True)
+    ]
+    for axes, (_, title) in zip(panels, _PANELS, strict=True):
+        axes.set_ylabel(title)
+    for axes in panels[1:]:
+        axes.set_ylim(bottom=0)
+    panels[-1].set_xlabel(_X_LABELS[against])
+    panels[-1].set_xscale(x_scale(runs, COLUMNS[against]))
+    pairs = zip(runs, lines, strict=True)
+    _add_legend(panels[0], [line for run, line in pairs if has_curve(run, against)])
+    return _as_png(figure)
+
+
+def x_scale(runs: Sequence[Run], x: str) -> str:
+    """Return the horizontal axis's scale: logarithmic for trainings of very different lengths.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from rnode_dyn.training.folder import RunFolder
+        >>> short, long = (
+        ...     Run(RunFolder(Path("run")), {}, None, ({"step": end},)) for end in (10.0, 500.0)
+        ... )
+        >>> x_scale([short, long], "step"), x_scale([short], "step")
+        ('log', 'linear')
+    """
+    ends = [end for run in runs if (end := run.latest(x))]
+    return "log" if ends and max(ends) > _FAR * min(ends) else "linear"
+
+
+def _draw(axes: Axes, runs: Sequence[Run], x: str, y: str) -> list[Line2D]:
+    """Draw one column of all runs; return a line for each, without points where it has none."""
+    lines = []
+    for run, name, (line, colour) in zip(runs, labels(runs), _styles(len(runs)), strict=True):
+        points = run.curve(x, y)
+        marker = "o" if len(points) < _FEW else ""
+        horizontal, vertical = ([point[axis] for point in points] for axis in (0, 1))
+        lines += axes.plot(
+            horizontal, vertical, label=name, color=colour, linestyle=line, marker=marker, ms=3.5
+        )
+        for start in run.stage_starts(x):
+            axes.axvline(start, color=colour, linestyle=":", lw=1.2)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return lines
+
+
+def _styles(count: int) -> list[tuple[str, str]]:
+    """Return kinds of lines and colours, again from the first where there are too many runs."""
+    return list(islice(cycle(product(_LINES, _COLOURS)), count))
+
+
+def _add_legend(axes: Axes, lines: list[Line2D]) -> None:
+    # Named one by one: a name that begins with _ would be left out, and $ begin a formula.
+    legend = axes.legend(lines, [str(line.get_label()) for line in lines], frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _as_png(figure: Figure) -> bytes:
+    with BytesIO() as file, warnings.catch_warnings():
+        # A name may have letters that the font lacks: they are drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(file, format="png", dpi=_DPI)
+        return file.getvalue()

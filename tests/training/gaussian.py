@@ -1,0 +1,62 @@
+"""Gaussian data, whose straight paths have an optimal field that is known in closed form."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
+
+from rnode_dyn import MultiscaleFlow
+from rnode_dyn.flows.straight_paths import Leg, legs
+
+
+class OptimalField(nn.Module):
+    """E[dx/dt | x(t)] over all straight paths from a ~ N(mean, covariance) to independent noise.
+
+    With U the diagonal of s/e, x = (1 − U) a + U z, so that x and z − a are jointly Gaussian.
+    """
+
+    def __init__(self, leg: Leg, data: MultivariateNormal) -> None:
+        super().__init__()
+        seen = leg.coordinates.flatten()
+        self.mean, self.covariance = data.mean[seen], data.covariance_matrix[seen][:, seen]
+        self.number, self.end_time, self.exits = leg.number, leg.flow.end_time, leg.exits.flatten()
+
+    def moments(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and covariance of x, and the regression of z − a on it."""
+        u = (self.number + t / self.end_time) / self.exits
+        stays, goes = torch.diag(1 - u), torch.diag(u)
+        spread = stays @ self.covariance @ stays + goes @ goes
+        return (1 - u) * self.mean, spread, (goes - self.covariance @ stays) @ spread.inverse()
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """Evaluate the field."""
+        mean, _, regression = self.moments(t)
+        moved = -self.mean + (x.flatten(1) - mean) @ regression.T
+        return (moved / (self.exits * self.end_time)).view_as(x)
+
+    def variance(self, t: Tensor) -> Tensor:
+        """Mean over the coordinates of Var[z − a | x(t)]: what no field can explain."""
+        _, spread, regression = self.moments(t)
+        unexplained = torch.eye(len(self.mean)) + self.covariance
+        return (unexplained - regression @ spread @ regression.T).diagonal().mean()
+
+
+def make_optimal(model: MultiscaleFlow, data: MultivariateNormal) -> MultiscaleFlow:
+    """Give every block its optimal field."""
+    for leg in legs(model):
+        leg.flow.defunc.vf = OptimalField(leg, data)
+    return model
+
+
+def least_loss(model: MultiscaleFlow) -> float:
+    """The expected loss of the optimal fields: the mean over all times, by Gauss's rule."""
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    blocks = []
+    for flow in model.blocks:
+        assert isinstance(flow.field, OptimalField)
+        times = torch.as_tensor((nodes + 1) / 2 * flow.end_time)
+        values = torch.stack([flow.field.variance(t) for t in times])
+        blocks.append(float(values @ torch.as_tensor(weights)) / 2)
+    return math.fsum(blocks) / len(blocks)

@@ -1,0 +1,226 @@
+"""Training in stages: one table of figures, one best checkpoint, and resuming in any stage."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from rnode_dyn import Recipe, RunResult, load_recipe, run
+from rnode_dyn.recipe.load import recipe_to_toml
+from rnode_dyn.training.flow_matching import FlowMatching
+from rnode_dyn.training.folder import RunFolder
+from rnode_dyn.training.module import FlowTraining
+from rnode_dyn.training.objective import Likelihood
+from rnode_dyn.training.runner import resume
+from rnode_dyn.training.stages import build_objective
+
+from .conftest import TINY
+from .test_run import same_weights, weights
+
+FIRST = 10
+MATCHING = {
+    "objective": "flow-matching",
+    "max_steps": FIRST,
+    "learning_rate": 1e-2,
+    "batch_size": 32,
+}
+STAGES = [MATCHING, {"epochs": 3}]
+EPOCH = 256 // 64
+
+
+def staged(stages: list[dict[str, Any]], **train: Any) -> Recipe:
+    table = {"learning_rate": 2e-2, "validate_every_steps": 3, **train, "stage": stages}
+    return Recipe.model_validate({**TINY, "train": table})
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with RunFolder(folder).metrics.open() as file:
+        return list(csv.DictReader(file))
+
+
+def checkpoint(path: Path) -> dict[str, Any]:
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def two_stages(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return run(staged(STAGES), tmp_path_factory.mktemp("runs") / "staged")
+
+
+def test_stages_are_one_training(two_stages: RunResult) -> None:
+    assert two_stages.summary["train_steps"] == FIRST + 3 * EPOCH
+    kept = checkpoint(RunFolder(two_stages.folder).last_checkpoint)
+    assert (kept["rnode_dyn"]["stage"], kept["rnode_dyn"]["steps"]) == (1, FIRST)
+    assert kept["global_step"] == 3 * EPOCH
+
+
+def test_metrics_tell_the_stage_and_count_the_steps_on(two_stages: RunResult) -> None:
+    rows = rows_of(two_stages.folder)
+    steps = [int(row["step"]) for row in rows]
+    assert steps == sorted(steps)
+    for row in rows:
+        assert float(row["stage"]) == (int(row["step"]) >= FIRST)
+    validated = [int(row["step"]) for row in rows if row["validation/bits_per_dim"]]
+    assert min(validated) < FIRST <= max(validated)
+    clock = [float(row["training_s"]) for row in rows]
+    assert clock == sorted(clock)
+
+
+@pytest.mark.parametrize("at", [3, 7, FIRST - 1, FIRST, FIRST + 1, 14, 19])
+def test_resuming_in_any_stage_repeats_bit_for_bit(
+    two_stages: RunResult, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(module: FlowTraining, batch: torch.Tensor, batch_idx: int) -> None:
+        if module.steps == at:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FlowTraining, "on_train_batch_start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(staged(STAGES), tmp_path / "part")
+    resumed = resume(tmp_path / "part")
+    assert same_weights(two_stages.folder, resumed.folder)
+    for name in ("bits_per_dim", "train_steps"):
+        assert resumed.summary[name] == two_stages.summary[name]
+    figures = ("step", "stage", "validation/bits_per_dim", "train/matching", "train/bits_per_dim")
+    whole, parts = (
+        [[row.get(name) for name in figures] for row in rows_of(result.folder)]
+        for result in (two_stages, resumed)
+    )
+    assert parts == whole
+
+
+def test_the_best_weights_of_an_earlier_stage_survive_a_worse_one(tmp_path: Path) -> None:
+    ruin = {"max_steps": 6, "learning_rate": 0.1}
+    result = run(staged([{"max_steps": 9}, ruin]), tmp_path / "run")
+    rows = [row for row in rows_of(result.folder) if row["validation/bits_per_dim"]]
+    bits = {stage: [float(r["validation/bits_per_dim"]) for r in rows if float(r["stage"]) == stage]
+            for stage in (0, 1)}  # fmt: skip
+    assert min(bits[0]) < min(bits[1])
+    folder = RunFolder(result.folder)
+    assert checkpoint(folder.best_checkpoint)["rnode_dyn"]["stage"] == 0
+    assert checkpoint(folder.last_checkpoint)["rnode_dyn"]["stage"] == 1
+
+
+def test_better_weights_of_a_later_stage_are_the_best(two_stages: RunResult) -> None:
+    folder = RunFolder(two_stages.folder)
+    assert checkpoint(folder.best_checkpoint)["rnode_dyn"]["stage"] == 1
+    assert sorted(p.name for p in folder.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
+
+
+def test_each_stage_has_its_own_batches_rates_and_objective(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def note(module: FlowTraining, batch: torch.Tensor, batch_idx: int) -> None:
+        rate = module.trainer.optimizers[0].param_groups[0]["lr"]
+        seen.append((len(batch), rate, type(module.objective)))
+
+    monkeypatch.setattr(FlowTraining, "on_train_batch_start", note)
+    warm = {**MATCHING, "max_steps": 3, "warmup_steps": 2}
+    own = {"max_steps": 4, "schedule": "cosine"}
+    run(staged([warm, own], warmup_steps=0), tmp_path / "run")
+    rates = [rate for _, rate, _ in seen]
+    assert [(size, kind) for size, _, kind in seen] == 3 * [(32, FlowMatching)] + 4 * [
+        (64, Likelihood)
+    ]
+    assert rates[:3] == pytest.approx([0.5e-2, 1e-2, 1e-2])
+    # ½ (1 + cos(π k/4))
+    assert rates[3:] == pytest.approx([2e-2, 0.853553 * 2e-2, 1e-2, 0.146447 * 2e-2], rel=1e-4)
+
+
+def test_one_stage_is_the_training_without_any(tmp_path: Path) -> None:
+    plain = Recipe.model_validate({**TINY, "train": {"max_steps": 5, "learning_rate": 2e-2}})
+    table = {"learning_rate": 2e-2, "stage": [{"objective": "likelihood", "max_steps": 5}]}
+    one = run(plain, tmp_path / "plain")
+    other = run(Recipe.model_validate({**TINY, "train": table}), tmp_path / "staged")
+    assert same_weights(one.folder, other.folder)
+    assert one.summary["bits_per_dim"] == other.summary["bits_per_dim"]
+
+
+def test_stages_differ_in_the_order_of_their_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[torch.Tensor] = []
+
+    def note(module: FlowTraining, batch: torch.Tensor, batch_idx: int) -> None:
+        batches.append(batch.clone())
+
+    monkeypatch.setattr(FlowTraining, "on_train_batch_start", note)
+    run(staged([{"max_steps": 2}, {"max_steps": 2}]), tmp_path / "run")
+    assert len(batches) == 4
+    assert not torch.equal(batches[0], batches[2])
+
+
+def test_averaged_weights_go_from_stage_to_stage(tmp_path: Path) -> None:
+    result = run(staged([MATCHING, {"max_steps": 4}], ema=0.5), tmp_path / "run")
+    assert all(value.isfinite().all() for value in weights(result.folder).values())
+    assert result.summary["train_steps"] == FIRST + 4
+
+
+def test_a_stage_builds_the_objective_that_it_names() -> None:
+    paths = {"coupling": "minibatch-ot", "times": "logit-normal"}
+    first, second = staged([{**MATCHING, **paths}, {"epochs": 1}]).train.stages
+    assert build_objective(first) == FlowMatching("minibatch-ot", "logit-normal")
+    assert build_objective(second) == Likelihood()
+
+
+def test_stages_are_completed_from_the_training_table() -> None:
+    stages = staged([MATCHING, {}], epochs=7, schedule="cosine", warmup_steps=3).train.stages
+    assert [(s.max_steps, s.epochs) for s in stages] == [(FIRST, None), (None, 7)]
+    assert [s.learning_rate for s in stages] == [1e-2, 2e-2]
+    assert [(s.schedule, s.warmup_steps) for s in stages] == 2 * [("cosine", 3)]
+
+
+REFUSED = [
+    ({"stage": [{"coupling": "independent"}]}, {}, "stage.0.coupling", "draws no paths"),
+    ({"stage": [{"times": "uniform"}]}, {}, "stage.0.times", "draws no paths"),
+    ({"stage": [{"max_steps": 2}], "epochs": 3}, {}, "epochs", "says itself when it ends"),
+    ({"stage": [{"epochs": 2}], "max_minutes": 3}, {}, "max_minutes", "says itself when it ends"),
+    ({"stage": [{"max_minutes": 1, "schedule": "cosine"}]}, {}, "stage.0.schedule", "minutes do"),
+    ({"stage": [{"max_minutes": 1}], "schedule": "cosine"}, {}, "schedule", "minutes do not say"),
+    ({"max_minutes": 1, "schedule": "cosine"}, {}, "schedule", "minutes do not say"),
+    ({"governor": {}}, {}, "train.governor", 'no solver has step = "auto"'),
+    ({"governor": {}, "stage": [MATCHING]}, {"step": "auto"}, "governor", "no stage solves"),
+    ({"stage": [{"objective": "matching"}]}, {}, "stage.0.objective", "flow-matching"),
+    ({}, {"eval": {"step": "auto"}}, "step", "number"),
+    ({}, {"step": "auto", "rtol": 1e-3, "algorithm": "dopri5"}, "step", "not both"),
+]
+
+
+@pytest.mark.parametrize(("train", "solver", "key", "reason"), REFUSED)
+def test_what_cannot_take_effect_is_refused(
+    train: dict[str, Any], solver: dict[str, Any], key: str, reason: str
+) -> None:
+    table = {**TINY, "train": train, **({"solver": solver} if solver else {})}
+    with pytest.raises(ValidationError) as refusal:
+        Recipe.model_validate(table)
+    # What depends on a wrong key has no default: the message to the user leaves that out.
+    followed = "default_factory_not_called"
+    (problem,) = (error for error in refusal.value.errors() if error["type"] != followed)
+    place = ".".join(map(str, problem["loc"]))
+    told = f"{place}.{problem.get('ctx', {}).get('key', '')} {problem['msg']}"
+    assert key in told
+    assert reason in told
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"stage": STAGES},
+        {"stage": [MATCHING, {}]},
+        {"stage": [{**MATCHING, "coupling": "minibatch-ot"}], "learning_rate": 0.1},
+        {"governor": {"tolerance": 0.1}, "epochs": 2},
+    ],
+)
+def test_the_resolved_recipe_is_the_same_recipe(train: dict[str, Any], tmp_path: Path) -> None:
+    table = {**TINY, "train": train, "solver": {"algorithm": "rk4", "step": "auto"}}
+    recipe = Recipe.model_validate(table)
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_to_toml(recipe))
+    assert load_recipe(path) == recipe
+    assert load_recipe(path).train.stages == recipe.train.stages
