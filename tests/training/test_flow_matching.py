@@ -314,7 +314,9 @@ def check_split(model: MultiscaleFlow, x: Tensor, tolerance: float) -> None:
     half = state.shape[1] // 2
     leaves, stays = state[:, :half], (state[:, half:] - state[:, half:].mean(0))
     assert leaves.mean(0).abs().max() < tolerance
-    torch.testing.assert_close(leaves.T.cov(), torch.eye(half), rtol=0, atol=2 * tolerance)
+    torch.testing.assert_close(
+        torch.atleast_2d(leaves.T.cov()), torch.eye(half), rtol=0, atol=2 * tolerance
+    )
     together = torch.cat([leaves, leaves.square(), stays, stays.square()], dim=1).T.corrcoef()
     assert together[: 2 * half, 2 * half :].abs().max() < 2 * tolerance
 
