@@ -228,7 +228,12 @@ class Spy(pl.Callback):
         self.rates: list[float] = []
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: object
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         optimizer = trainer.optimizers[0]
         self.rates.append(optimizer.param_groups[0]["lr"])
