@@ -13,6 +13,7 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.random_state import cuda_devices_of
 from rnode_dyn.numerics.stepping import FixedStep
 
 
@@ -65,7 +66,7 @@ def refine(
     was_training = model.training
     model.train()
     try:
-        with torch.random.fork_rng(_cuda_devices(x)):
+        with torch.random.fork_rng(cuda_devices_of(x.device)):
             # Blocks that are not looked at draw noise too.
             torch.manual_seed(seed)
             with _doubled(blocks):
@@ -124,7 +125,3 @@ def _gap(flow: RegularizedFlow, x: Tensor, fine: FlowResult, seed: int) -> float
     )
     gap = float(moved.abs().mean())
     return gap if isfinite(gap) else inf
-
-
-def _cuda_devices(x: Tensor) -> list[torch.device]:
-    return [x.device] if x.device.type == "cuda" else []

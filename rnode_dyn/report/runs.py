@@ -104,11 +104,7 @@ def read_run(folder: RunFolder) -> Run:
         Traceback (most recent call last):
         rnode_dyn.training.folder.RunError: nowhere is no run folder: it has no recipe.toml. ...
     """
-    if not folder.recipe.is_file():
-        raise RunError(
-            f"{folder.path} is no run folder: it has no recipe.toml. Give the folder that "
-            "`rnode-dyn run` printed."
-        )
+    folder.check_is_run()
     try:
         recipe = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
         finished = folder.summary.is_file()

@@ -11,6 +11,7 @@ from rnode_dyn.data.dequantize import UniformDequantization
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.numerics.random_state import cuda_devices_of
 from rnode_dyn.training.exact import batches_for_exact, check_exact, scored_by
 from rnode_dyn.training.objective import bits_of
 from rnode_dyn.training.protocol import BlockCost, Protocol, costs_of_blocks
@@ -96,7 +97,7 @@ def evaluate(
     device = next(model.parameters(), torch.empty(0)).device
     with (
         scored_by(model, divergence),
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        torch.random.fork_rng(cuda_devices_of(device)),
     ):
         torch.manual_seed(seed)
         for batch in batches:

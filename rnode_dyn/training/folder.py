@@ -88,11 +88,7 @@ class RunFolder:
         Raises:
             RunError: if the folder is no run, or has no checkpoint yet.
         """
-        if not self.recipe.is_file():
-            raise RunError(
-                f"{self.path} is no run folder: it has no recipe.toml. Give the folder that "
-                "`rnode-dyn run` printed."
-            )
+        self.check_is_run()
         for path in (self.best_checkpoint, self.last_checkpoint):
             if path.is_file():
                 return path
@@ -114,6 +110,18 @@ class RunFolder:
                 "recipe been changed since?"
             ) from error
         return recipe, model.eval()
+
+    def check_is_run(self) -> None:
+        """Raise where no run has been.
+
+        Raises:
+            RunError: if the folder has no recipe.
+        """
+        if not self.recipe.is_file():
+            raise RunError(
+                f"{self.path} is no run folder: it has no recipe.toml. Give the folder that "
+                "`rnode-dyn run` printed."
+            )
 
     def check_resumable(self) -> None:
         """Raise where there is nothing to go on from.

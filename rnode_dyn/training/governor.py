@@ -122,7 +122,7 @@ class StepGovernor(pl.Callback):
             [gap * _bits(module) for gap in refinement.gaps],
             self.steps,
             [_order(flow) for flow in self.blocks],
-            [_cost(flow, module) for flow in self.blocks],
+            _costs(self.blocks, module.model),
             self.settings.tolerance,
             self.settings.max_steps,
         )
@@ -181,13 +181,11 @@ def build_governor(recipe: Recipe, model: MultiscaleFlow, splits: Splits) -> Ste
         model: Its flow.
         splits: Its data: the first validation points are what is watched.
     """
-    governed = recipe.governed_scales
-    everywhere = not recipe.model.scale
     blocks = [
         block
         for number, scale in enumerate(model.scale_list())
         for block in scale.blocks
-        if number in governed or (everywhere and governed)
+        if recipe.for_scale(number).solver.step == "auto"
     ]
     if not blocks:
         return None
@@ -209,9 +207,13 @@ def _order(flow: RegularizedFlow) -> int:
     return flow.solver.algorithm.order
 
 
-def _cost(flow: RegularizedFlow, module: FlowTraining) -> float:
-    """What an evaluation of a block costs: its weights, and how often each is used."""
-    shape = next(station.shape for station in module.model.walk() if station.flow is flow)
+def _costs(blocks: Sequence[RegularizedFlow], model: MultiscaleFlow) -> list[float]:
+    """What an evaluation of each block costs: its weights, and how often each is used."""
+    shapes = {station.flow: station.shape for station in model.walk()}
+    return [_cost(flow, shapes[flow]) for flow in blocks]
+
+
+def _cost(flow: RegularizedFlow, shape: Sequence[int]) -> float:
     uses = math.prod(shape[1:]) if isinstance(flow.field, ConvField) else 1
     return max(1, sum(p.numel() for p in flow.field.parameters()) * uses)
 

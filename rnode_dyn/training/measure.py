@@ -8,8 +8,8 @@ from torch import Tensor
 
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.numerics.random_state import cuda_devices_of
 from rnode_dyn.report.cost import evaluation_cost
-from rnode_dyn.training.module import cuda_devices_of
 from rnode_dyn.training.objective import Likelihood
 
 _LONG_ENOUGH = 1.0

@@ -12,6 +12,7 @@ from torch import Tensor
 from rnode_dyn.data.dequantize import UniformDequantization
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.numerics.random_state import cuda_devices_of
 from rnode_dyn.training.clock import Clock
 from rnode_dyn.training.objective import Likelihood, Objective, bits_of
 
@@ -66,11 +67,6 @@ class Past:
     steps: int = 0
     training_s: float = 0.0
     wall_clock_s: float = 0.0
-
-
-def cuda_devices_of(device: torch.device) -> list[torch.device]:
-    """Return the devices whose random state a computation on ``device`` draws from."""
-    return [device] if device.type == "cuda" else []
 
 
 class FlowTraining(pl.LightningModule):

@@ -22,7 +22,7 @@ from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.html import write_report
 from rnode_dyn.report.pictures import draw_pictures
 from rnode_dyn.training.evaluate import evaluate
-from rnode_dyn.training.folder import RunError, RunFolder
+from rnode_dyn.training.folder import RunFolder
 from rnode_dyn.training.governor import build_governor
 from rnode_dyn.training.history import RunLogger
 from rnode_dyn.training.stages import Trained, data_module, train_stages
@@ -139,10 +139,9 @@ def _threads(count: int | None) -> Iterator[None]:
 
 def resume(folder: str | Path, console: Console | None = None) -> RunResult:
     """Go on with an interrupted run, to the end that its recipe says."""
-    path = Path(folder)
-    if not RunFolder(path).recipe.is_file():
-        raise RunError(f"{path} is no run folder: it has no recipe.toml.")
-    return run(load_recipe(RunFolder(path).recipe), path, resume=True, console=console)
+    there = RunFolder(Path(folder))
+    there.check_is_run()
+    return run(load_recipe(there.recipe), there.path, resume=True, console=console)
 
 
 def _new_folder(recipe: Recipe) -> Path:

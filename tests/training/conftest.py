@@ -1,8 +1,12 @@
 """A small recipe that trains in seconds, and a run of it that all tests share."""
 
+from pathlib import Path
+
 import pytest
+from torch import Tensor
 
 from rnode_dyn import Recipe, RunResult, run
+from rnode_dyn.training.module import FlowTraining
 
 TINY = {
     "name": "tiny",
@@ -21,6 +25,19 @@ TINY = {
 def tiny(**train: object) -> Recipe:
     """The small recipe, trained as asked."""
     return Recipe.model_validate({**TINY, "train": {**TINY["train"], **train}})  # type: ignore[dict-item]
+
+
+def run_until(step: int, recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a recipe, and interrupt it before the update of that number, stages counted on."""
+
+    def interrupt(module: FlowTraining, batch: Tensor, batch_idx: int) -> None:
+        if module.steps == step:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FlowTraining, "on_train_batch_start", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, folder)
 
 
 @pytest.fixture(scope="session")

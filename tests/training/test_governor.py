@@ -35,7 +35,7 @@ from rnode_dyn.training.governor import GovernorSettings, StepGovernor, build_go
 from rnode_dyn.training.module import FlowTraining, OptimizerSettings
 from rnode_dyn.training.runner import resume
 
-from .conftest import TINY
+from .conftest import TINY, run_until
 from .test_run import same_weights
 
 AUTO = {"algorithm": "rk4", "step": "auto", "sensitivity": "discrete"}
@@ -119,14 +119,7 @@ def test_resuming_repeats_bit_for_bit(
     recipe = governed(table, epochs=None, max_steps=8, validate_every_steps=3)
     whole = run(recipe, tmp_path / "whole")
 
-    def interrupt(module: FlowTraining, batch: Tensor, batch_idx: int) -> None:
-        if module.steps == 5:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FlowTraining, "on_train_batch_start", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(recipe, tmp_path / "part")
+    run_until(5, recipe, tmp_path / "part", monkeypatch)
     resumed = resume(tmp_path / "part")
     assert same_weights(whole.folder, resumed.folder)
     for name in ("steps/block_0", "steps/block_1", "governor/gap"):

@@ -18,7 +18,7 @@ from rnode_dyn.training.folder import RunFolder
 from rnode_dyn.training.module import FlowTraining
 from rnode_dyn.training.runner import resume
 
-from .conftest import TINY, tiny
+from .conftest import TINY, run_until, tiny
 
 SUMMARY = {
     "bits_per_dim",
@@ -263,14 +263,7 @@ def test_resuming_within_an_epoch_repeats_bit_for_bit(
     recipe = tiny(epochs=2, validate_every_steps=3)
     whole = run(recipe, tmp_path / "whole")
 
-    def interrupt(module: FlowTraining, batch: torch.Tensor, batch_idx: int) -> None:
-        if module.steps == 7:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FlowTraining, "on_train_batch_start", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(recipe, tmp_path / "part")
+    run_until(7, recipe, tmp_path / "part", monkeypatch)
     resumed = resume(tmp_path / "part")
     assert same_weights(whole.folder, resumed.folder)
     assert whole.summary["train_steps"] == resumed.summary["train_steps"] == 8

@@ -17,7 +17,7 @@ from rnode_dyn.training.objective import Likelihood
 from rnode_dyn.training.runner import resume
 from rnode_dyn.training.stages import build_objective
 
-from .conftest import TINY
+from .conftest import TINY, run_until
 from .test_run import same_weights, weights
 
 FIRST = 10
@@ -73,14 +73,7 @@ def test_metrics_tell_the_stage_and_count_the_steps_on(two_stages: RunResult) ->
 def test_resuming_in_any_stage_repeats_bit_for_bit(
     two_stages: RunResult, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(module: FlowTraining, batch: torch.Tensor, batch_idx: int) -> None:
-        if module.steps == at:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FlowTraining, "on_train_batch_start", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(staged(STAGES), tmp_path / "part")
+    run_until(at, staged(STAGES), tmp_path / "part", monkeypatch)
     resumed = resume(tmp_path / "part")
     assert same_weights(two_stages.folder, resumed.folder)
     for name in ("bits_per_dim", "train_steps"):
