@@ -60,6 +60,12 @@ _MAX_SEED = 2**63 - 1
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=_MAX_SEED, help="Seed of the random numbers.")
 ]
+CheckpointName = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoint", metavar="NAME", help="best, last, or stage-0: after the first stage."
+    ),
+]
 SplitName = Literal["train", "validation", "test"]
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -142,11 +148,12 @@ def evaluate_command(
     exact: Annotated[
         bool, typer.Option("--exact", help="Take the trace itself, not an estimate of it.")
     ] = False,
+    checkpoint: CheckpointName = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure a trained flow on held-out data, and say how it was measured."""
-    recipe, model = RunFolder(run_path).load()
+    recipe, model = RunFolder(run_path).load(checkpoint)
     splits = load_splits(recipe)
     samples = getattr(splits, split)
     if limit is not None and limit > len(samples):
@@ -197,6 +204,7 @@ def sample_command(
     strip: Annotated[
         bool, typer.Option("--strip", help="Show the samples on their way from noise to image.")
     ] = False,
+    checkpoint: CheckpointName = None,
     seed: Seed = 0,
     output: Annotated[
         Path | None, typer.Option("--output", help="File; default: in the run's samples folder.")
@@ -208,7 +216,7 @@ def sample_command(
         if not 0 < temperature < math.inf:
             raise typer.BadParameter(f"--temperature is {temperature}: write a positive number")
     folder = RunFolder(run_path)
-    recipe, model = folder.load()
+    recipe, model = folder.load(checkpoint)
     event = describe_event(recipe)
     drawing = _drawing(recipe, event, count, tuple(temperatures or ()), strip)
     path = output or folder.samples / drawing.file_name

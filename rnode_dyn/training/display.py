@@ -12,6 +12,7 @@ from rich.text import Text
 
 _SHOWN = {
     "train/bits_per_dim": ("bits/dim", ".3f"),
+    "train/matching": ("matching", ".3f"),
     "train/kinetic_energy": ("kinetic", ".3g"),
     "train/jacobian_frobenius": ("jacobian", ".3g"),
     "train/evaluations": ("evaluations", ".0f"),

@@ -48,6 +48,10 @@ class RunFolder:
         """The weights with the best held-out bits per dimension."""
         return self.checkpoints / "best.ckpt"
 
+    def stage_checkpoint(self, number: int) -> Path:
+        """The weights at the end of a stage that others follow."""
+        return self.checkpoints / f"stage-{number}.ckpt"
+
     @property
     def samples(self) -> Path:
         """Folder of pictures."""
@@ -82,21 +86,34 @@ class RunFolder:
         """Write the run's figures."""
         self.summary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
-    def checkpoint(self) -> Path:
-        """Return the best checkpoint, or the last where none is best yet.
+    def checkpoint(self, name: str | None = None) -> Path:
+        """Return a checkpoint.
+
+        Args:
+            name: ``best``, ``last``, or ``stage-0`` for the weights at the end of the first of
+                several stages; left out, the best, or the last where none is best yet.
 
         Raises:
-            RunError: if the folder is no run, or has no checkpoint yet.
+            RunError: if the folder is no run, has no checkpoint yet, or none of that name.
         """
         self.check_is_run()
-        for path in (self.best_checkpoint, self.last_checkpoint):
-            if path.is_file():
-                return path
-        raise RunError(f"{self.path} has no checkpoint yet: let it train for one epoch at least.")
+        there = {path.stem: path for path in sorted(self.checkpoints.glob("*.ckpt"))}
+        if not there:
+            raise RunError(
+                f"{self.path} has no checkpoint yet: let it train for one epoch at least."
+            )
+        wanted = name or ("best" if "best" in there else "last")
+        if wanted not in there:
+            raise RunError(f"{self.path} has no checkpoint {wanted!r}, but {', '.join(there)}.")
+        return there[wanted]
 
-    def load(self) -> tuple[Recipe, MultiscaleFlow]:
-        """Return the run's recipe and its trained flow, in evaluation mode, on the CPU."""
-        checkpoint = self.checkpoint()
+    def load(self, name: str | None = None) -> tuple[Recipe, MultiscaleFlow]:
+        """Return the run's recipe and its trained flow, in evaluation mode, on the CPU.
+
+        Args:
+            name: Which weights, as for :meth:`checkpoint`.
+        """
+        checkpoint = self.checkpoint(name)
         recipe = load_recipe(self.recipe)
         model = build_model(recipe)
         state = read_checkpoint(checkpoint)["state_dict"]

@@ -98,10 +98,13 @@ class FlowTraining(pl.LightningModule):
         self.optimizer_settings = OptimizerSettings() if optimizer is None else optimizer
 
     def dequantize(self, batch: Tensor) -> Tensor:
-        """Spread integer pixels over their bins; continuous data stay as they are."""
+        """Spread integer pixels over their bins, in the weights' precision.
+
+        Continuous data stay as they are.
+        """
         if self.event.levels is None:
             return batch
-        return UniformDequantization(self.event.levels)(batch)
+        return UniformDequantization(self.event.levels)(batch).to(self.dtype)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss on a batch, and log its figures."""
@@ -123,6 +126,9 @@ class FlowTraining(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Start the clocks, before callbacks prepare the training."""
+        if self.device.type == "cpu":
+            # Convolutions on a CPU are faster where the channels of a pixel lie together.
+            self.model.to(memory_format=torch.channels_last)
         self.training_clock.start()
         self.wall_clock.start()
 

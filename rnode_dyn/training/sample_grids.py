@@ -15,7 +15,7 @@ class SampleGrids(pl.Callback):
 
     Args:
         recipe: Says how many samples, how often, at what temperatures.
-        folder: Where the pictures go.
+        folder: Where the pictures go, named by their epoch, and by their stage if there are more.
     """
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
@@ -32,5 +32,7 @@ class SampleGrids(pl.Callback):
         if every is None or epoch % every or after_training or not trainer.is_global_zero:
             return
         if isinstance(pl_module, FlowTraining) and shows_as_image(pl_module.event):
-            path = self.folder / f"epoch-{epoch:04}.png"
+            stages = len(self.recipe.train.stages)
+            stage = f"stage-{pl_module.past.stage}-" if stages > 1 else ""
+            path = self.folder / f"{stage}epoch-{epoch:04}.png"
             draw_grid(self.recipe, pl_module.model, pl_module.event, path)

@@ -56,6 +56,8 @@ def train_stages(
         data = data_module(recipe, splits, stage, number)
         with quiet_lightning():
             _fit(trainer, module, data, folder, resume and number == first)
+        if number + 1 < len(stages):
+            trainer.save_checkpoint(folder.stage_checkpoint(number), weights_only=True)
         past = Past(
             number + 1,
             module.steps,
@@ -106,12 +108,11 @@ def _stage_reached(folder: RunFolder) -> int:
 
 
 def _optimizer(recipe: Recipe, stage: StageRecipe) -> OptimizerSettings:
-    train = recipe.train
+    assert stage.learning_rate is not None  # a complete stage has them all
+    assert stage.warmup_steps is not None
+    assert stage.schedule is not None
     return OptimizerSettings(
-        stage.learning_rate or train.learning_rate,
-        train.warmup_steps if stage.warmup_steps is None else stage.warmup_steps,
-        stage.schedule or train.schedule,
-        train.weight_decay,
+        stage.learning_rate, stage.warmup_steps, stage.schedule, recipe.train.weight_decay
     )
 
 

@@ -112,6 +112,15 @@ def test_an_end_within_an_epoch_is_kept(limit: dict[str, float], tmp_path: Path)
     assert RunFolder(result.folder).best_checkpoint.is_file()
 
 
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_precisions_learn_what_single_precision_learns(
+    precision: str, finished: RunResult, tmp_path: Path
+) -> None:
+    result = run(tiny(precision=precision), tmp_path / "run")
+    bits = finished.summary["bits_per_dim"]
+    assert result.summary["bits_per_dim"] == pytest.approx(bits, abs=0.01)
+
+
 def test_averaged_weights_are_what_is_evaluated(tmp_path: Path) -> None:
     result = run(tiny(epochs=1, ema=0.9), tmp_path / "run")
     checkpoint = torch.load(RunFolder(result.folder).last_checkpoint, weights_only=False)

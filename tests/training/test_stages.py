@@ -8,8 +8,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from rnode_dyn import Recipe, RunResult, load_recipe, run
+from rnode_dyn import Recipe, RunError, RunResult, load_recipe, run
 from rnode_dyn.recipe.load import recipe_to_toml
+from rnode_dyn.recipe.schema import SamplesRecipe
 from rnode_dyn.training.flow_matching import FlowMatching
 from rnode_dyn.training.folder import RunFolder
 from rnode_dyn.training.module import FlowTraining
@@ -57,6 +58,26 @@ def test_stages_are_one_training(two_stages: RunResult) -> None:
     assert kept["global_step"] == 3 * EPOCH
 
 
+def test_each_stage_keeps_its_sample_grids(tmp_path: Path) -> None:
+    recipe = staged([MATCHING, {"epochs": 1}], validate_every_steps=None)
+    run(recipe.model_copy(update={"samples": SamplesRecipe(count=4, every=1)}), tmp_path / "run")
+    grids = {path.name for path in RunFolder(tmp_path / "run").samples.glob("*epoch*")}
+    assert grids == {"stage-0-epoch-0001.png", "stage-1-epoch-0001.png"}
+
+
+def test_the_weights_between_stages_are_kept(two_stages: RunResult, tmp_path: Path) -> None:
+    alone = run(staged([{**MATCHING, "max_steps": FIRST}]), tmp_path / "alone")
+    _, between = RunFolder(two_stages.folder).load("stage-0")
+    _, ended = RunFolder(alone.folder).load("last")
+    pairs = zip(between.parameters(), ended.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_a_checkpoint_that_is_not_there_is_told_by_those_that_are(two_stages: RunResult) -> None:
+    with pytest.raises(RunError, match="no checkpoint 'stage-7', but best, last, stage-0"):
+        RunFolder(two_stages.folder).load("stage-7")
+
+
 def test_metrics_tell_the_stage_and_count_the_steps_on(two_stages: RunResult) -> None:
     rows = rows_of(two_stages.folder)
     steps = [int(row["step"]) for row in rows]
@@ -101,7 +122,8 @@ def test_the_best_weights_of_an_earlier_stage_survive_a_worse_one(tmp_path: Path
 def test_better_weights_of_a_later_stage_are_the_best(two_stages: RunResult) -> None:
     folder = RunFolder(two_stages.folder)
     assert checkpoint(folder.best_checkpoint)["rnode_dyn"]["stage"] == 1
-    assert sorted(p.name for p in folder.checkpoints.iterdir()) == ["best.ckpt", "last.ckpt"]
+    kept = sorted(p.name for p in folder.checkpoints.iterdir())
+    assert kept == ["best.ckpt", "last.ckpt", "stage-0.ckpt"]
 
 
 def test_each_stage_has_its_own_batches_rates_and_objective(
