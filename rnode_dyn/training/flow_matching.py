@@ -57,15 +57,23 @@ class FlowMatching(Objective):
         """Return the mean squared error of the velocities, in units of z − a, over the blocks."""
         with torch.no_grad():
             data = model.preprocess(u).z.flatten(1)
-            route = legs(model, data.device)
+            route = self.route(model, data.device)
             noise = torch.randn_like(data)
             if self.coupling == "minibatch-ot":
-                noise = exchanged(data, noise, route)
+                noise = exchanged(data, noise, legs(model, data.device))
         value = torch.stack([self._error(leg, data, noise) for leg in route]).mean()
         return Loss(value, {"matching": value.detach()})
 
+    def route(self, model: MultiscaleFlow, device: torch.device) -> list[Leg]:
+        """Return the paths' legs; a subclass may lay other paths, or leave blocks out of a step."""
+        return legs(model, device)
+
+    def draw_times(self, leg: Leg, data: Tensor) -> Tensor:
+        """Return a time in [0, 1] within the block for every sample, ``(batch,)``."""
+        return draw_times(self.times, data)
+
     def _error(self, leg: Leg, data: Tensor, noise: Tensor) -> Tensor:
-        t = draw_times(self.times, data) * leg.flow.end_time
+        t = self.draw_times(leg, data) * leg.flow.end_time
         x, velocity = leg.at(data, noise, t)
         error = (at_times(leg.flow.field, t, x) - velocity) * (leg.exits * leg.flow.end_time)
         return error.square().mean()

@@ -128,7 +128,7 @@ class FlowTraining(pl.LightningModule):
         """Start the clocks, before callbacks prepare the training."""
         if self.device.type == "cpu":
             # Convolutions on a CPU are faster where the channels of a pixel lie together.
-            self.model.to(memory_format=torch.channels_last)
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.training_clock.start()
         self.wall_clock.start()
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from rnode_dyn import (
     Solver,
 )
 from rnode_dyn.data import Event
-from rnode_dyn.flows.straight_paths import legs
+from rnode_dyn.flows.straight_paths import Leg, legs
 from rnode_dyn.training.flow_matching import FlowMatching, draw_times, exchanged
 
 from .gaussian import OptimalField, least_loss, make_optimal
@@ -243,6 +244,33 @@ def test_logit_normal_times_prefer_the_middle() -> None:
     middle = ((t > 0.25) & (t < 0.75)).double().mean().item()
     # P(|N(0, 1)| < log 3)
     assert middle == pytest.approx(math.erf(math.log(3) / math.sqrt(2)), abs=0.03)
+
+
+class AtTheStart(FlowMatching):
+    """A subclass's times and route: data alone, and only the first block."""
+
+    def draw_times(self, leg: Leg, data: Tensor) -> Tensor:
+        return torch.zeros(len(data))
+
+    def route(self, model: MultiscaleFlow, device: torch.device) -> list[Leg]:
+        return super().route(model, device)[:1]
+
+
+@pytest.mark.parametrize("coupling", ["independent", "minibatch-ot"])
+def test_a_subclass_draws_times_and_lays_routes_of_its_own(coupling: Any) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    class Seeing(MLPField):
+        def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
+            seen.append((t, x))
+            return super().forward(t, x)
+
+    model = MultiscaleFlow((2,), [Scale([block(Seeing(2)), block(Seeing(2))])])
+    u = torch.randn(6, 2)
+    AtTheStart(coupling).loss(model, u, event_of(model))
+    ((t, x),) = seen
+    assert t.tolist() == [0.0] * 6
+    assert torch.equal(x, u)
 
 
 @pytest.mark.parametrize("key", ["coupling", "times"])
