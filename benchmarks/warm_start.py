@@ -44,19 +44,19 @@ OVERRIDES = (
 
 
 @dataclass(frozen=True)
-class PacedLeg(Leg):
-    """Paths that spend their way at another pace, p(s) = (s/e)^pace."""
+class PowerLeg(Leg):
+    """Paths of which (s/e)^power is done."""
 
-    pace: float = 1.0
+    power: float = 1.0
 
     def at(self, data: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Return positions and velocities of the straight lines, walked at that pace."""
+        """Return positions and velocities of the straight lines, walked so."""
         a, z = (vectors[:, self.coordinates.flatten()] for vectors in (data, noise))
         exits = self.exits.flatten().to(data.dtype)
         linear = ((self.number + t[:, None] / self.flow.end_time) / exits).clamp(min=1e-6)
-        speed = self.pace * linear ** (self.pace - 1) / (exits * self.flow.end_time)
+        speed = self.power * linear ** (self.power - 1) / (exits * self.flow.end_time)
         shape = (-1, *self.coordinates.shape)
-        x = torch.lerp(a, z, linear**self.pace)
+        x = torch.lerp(a, z, linear**self.power)
         return x.reshape(shape), (speed * (z - a)).reshape(shape)
 
 
@@ -79,15 +79,15 @@ class WaitingLeg(Leg):
 
 
 @dataclass(frozen=True)
-class Paced(FlowMatching):
-    """Flow matching on paths of another pace."""
+class Power(FlowMatching):
+    """Flow matching on paths of which (s/e)^power is done."""
 
-    pace: float = 1.0
+    power: float = 1.0
 
     def route(self, model: MultiscaleFlow, device: torch.device) -> list[Leg]:
-        """Return the same legs, walked at that pace."""
+        """Return the same legs, walked so."""
         return [
-            PacedLeg(leg.number, leg.flow, leg.coordinates, leg.exits, self.pace)
+            PowerLeg(leg.number, leg.flow, leg.coordinates, leg.exits, power=self.power)
             for leg in legs(model, device)
         ]
 
@@ -108,7 +108,13 @@ class Waiting(FlowMatching):
                 starts[route[number].coordinates.flatten()] = self.part * number
             number += len(scale.blocks)
         return [
-            WaitingLeg(leg.number, leg.flow, leg.coordinates, leg.exits, starts[leg.coordinates])
+            WaitingLeg(
+                leg.number,
+                leg.flow,
+                leg.coordinates,
+                leg.exits,
+                starts=starts[leg.coordinates],
+            )
             for leg in route
         ]
 
@@ -150,17 +156,25 @@ class Variant:
     learning_rate: float = 5e-3
     ema: float | None = None
     likelihood_rate: float = 3e-3
+    seed: int = 0
 
 
 BASE = Variant()
 VARIANTS = {
     "base": BASE,
+    "base, seed 1": replace(BASE, seed=1),
+    "base, seed 2": replace(BASE, seed=2),
     "coupling minibatch-ot": replace(BASE, objective=FlowMatching(coupling="minibatch-ot")),
     "times uniform": replace(BASE, objective=FlowMatching(times="uniform")),
     "times logit-normal": replace(BASE, objective=FlowMatching(times="logit-normal")),
     "times early, 1/(s + 0.03)": replace(BASE, objective=EarlyTimes()),
-    "pace 0.7": replace(BASE, objective=Paced(pace=0.7)),
-    "pace 1.5": replace(BASE, objective=Paced(pace=1.5)),
+    "pace 1.5": replace(BASE, objective=FlowMatching(pace=1.5)),
+    "pace 1.5, seed 1": replace(BASE, objective=FlowMatching(pace=1.5), seed=1),
+    "pace 2": replace(BASE, objective=FlowMatching(pace=2.0)),
+    "(s/e)^0.5": replace(BASE, objective=Power(power=0.5)),
+    "(s/e)^0.7": replace(BASE, objective=Power(power=0.7)),
+    "(s/e)^0.7, seed 1": replace(BASE, objective=Power(power=0.7), seed=1),
+    "(s/e)^1.5": replace(BASE, objective=Power(power=1.5)),
     "wait a quarter of the way": replace(BASE, objective=Waiting(part=0.25)),
     "wait for the own scale": replace(BASE, objective=Waiting(part=1.0)),
     "blocks of scale 0 half as often": replace(
@@ -174,6 +188,7 @@ VARIANTS = {
     "batch 64": replace(BASE, batch_size=64),
     "rate 2e-3": replace(BASE, learning_rate=2e-3),
     "rate 1e-2": replace(BASE, learning_rate=1e-2),
+    "batch 8, rate 1e-2": replace(BASE, batch_size=8, learning_rate=1e-2),
     "250 steps": replace(BASE, steps=250),
     "500 steps": replace(BASE, steps=500),
     "2000 steps": replace(BASE, steps=2000),
@@ -221,7 +236,7 @@ def held_out(model: MultiscaleFlow, splits: Splits) -> float:
 
 def measure(root: str, variant: Variant) -> list[str]:
     """Train a variant from the start, and return its row of the table."""
-    torch.manual_seed(0)
+    torch.manual_seed(variant.seed)
     recipe = load_recipe("mnist14-warm", [f"data.root={root}", *OVERRIDES])
     splits = load_splits(recipe)
     model = build_model(recipe, splits.event).train()

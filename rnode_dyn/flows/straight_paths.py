@@ -19,12 +19,14 @@ class Leg:
         flow: The block.
         coordinates: Flat indices of the data coordinates that it sees, in its own layout.
         exits: Global times at which those coordinates become noise, in the same layout.
+        pace: How much faster than on average the paths begin, to arrive as much slower.
     """
 
     number: int
     flow: RegularizedFlow
     coordinates: Tensor
     exits: Tensor
+    pace: float = 1.0
 
     def at(self, data: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Return where the paths are at the block's own times, and how fast they move.
@@ -39,8 +41,9 @@ class Leg:
         """
         a, z = (vectors[:, self.coordinates.flatten()] for vectors in (data, noise))
         exits = self.exits.flatten().to(data.dtype)
-        done = (self.number + t[:, None] / self.flow.end_time) / exits
-        x, velocity = torch.lerp(a, z, done), (z - a) / (exits * self.flow.end_time)
+        left = (1 - (self.number + t[:, None] / self.flow.end_time) / exits).clamp(min=0)
+        speed = self.pace * left ** (self.pace - 1) / (exits * self.flow.end_time)
+        x, velocity = torch.lerp(z, a, left**self.pace), speed * (z - a)
         shape = (-1, *self.coordinates.shape)
         return x.reshape(shape), velocity.reshape(shape)
 
@@ -63,8 +66,13 @@ def exit_times(model: MultiscaleFlow) -> Tensor:
     return exits
 
 
-def legs(model: MultiscaleFlow, device: torch.device | None = None) -> list[Leg]:
+def legs(model: MultiscaleFlow, device: torch.device | None = None, pace: float = 1.0) -> list[Leg]:
     """Return the paths' legs, block by block.
+
+    Args:
+        model: The flow.
+        device: Where the legs' tensors are; left out, on the CPU.
+        pace: How fast the paths begin: what is left of a path is (1 − s/e)^pace.
 
     Raises:
         TypeError: if a step between the blocks computes, so that a straight line before it is
@@ -82,5 +90,5 @@ def legs(model: MultiscaleFlow, device: torch.device | None = None) -> list[Leg]
     found = []
     for number, station in enumerate(model.walk()):
         coordinates = station.coordinates.to(device)
-        found.append(Leg(number, station.flow, coordinates, exits[coordinates]))
+        found.append(Leg(number, station.flow, coordinates, exits[coordinates], pace))
     return found

@@ -13,7 +13,7 @@ from rnode_dyn.recipe.keys import Spot, follow
 from rnode_dyn.recipe.layers import Layers
 from rnode_dyn.recipe.scales import Path, recipes_own
 from rnode_dyn.recipe.schema import Recipe
-from rnode_dyn.recipe.spelling import dotted, nearest_key, nearest_name
+from rnode_dyn.recipe.spelling import dotted, nearest_key, nearest_value
 
 _FOLLOWS = "default_factory_not_called"
 """pydantic's error for a default that waits for a wrong key: that key is reported itself."""
@@ -84,4 +84,4 @@ def _shown(given: Any) -> str:
 
 
 def _nearest_choice(given: Any, spot: Spot) -> str:
-    return nearest_name(given, choices_at(spot)) if isinstance(given, str) else ""
+    return nearest_value(given, choices_at(spot)) if isinstance(given, str) else ""

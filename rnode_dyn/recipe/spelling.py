@@ -24,6 +24,19 @@ def nearest_name(given: str, names: Iterable[str], likeness: float = 0.6) -> str
     return found[0] if found else ""
 
 
+def nearest_value(given: str, values: Iterable[str]) -> str:
+    """The value nearest to `given`, or the only one that begins with it, or an empty string.
+
+    Example:
+        >>> nearest_value("bf16", ["32-true", "bf16-mixed"])
+        'bf16-mixed'
+    """
+    values = list(values)
+    beginning = [value for value in values if value.startswith(given.lower())]
+    only = beginning[0] if given and len(beginning) == 1 else ""
+    return nearest_name(given, values) or only
+
+
 def nearest_key(root: type[Table], path: Path) -> str:
     """The dotted key that a user who wrote the unknown key `path` most likely meant.
 

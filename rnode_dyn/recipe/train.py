@@ -25,10 +25,10 @@ from rnode_dyn.recipe.tables import (
 _LENGTHS = ("max_steps", "max_minutes", "epochs")
 
 
-def _default_when_matching(value: str) -> Any:
+def _default_when_matching(value: str | float) -> Any:
     """A field with `value` as its default in a stage of flow matching."""
 
-    def default(earlier: dict[str, Any]) -> str | None:
+    def default(earlier: dict[str, Any]) -> str | float | None:
         return value if earlier.get("objective") == "flow-matching" else None
 
     return Field(default_factory=default)
@@ -67,6 +67,9 @@ class StageRecipe(Table):
     times: TimesName | None = _default_when_matching("stratified")
     """How times are drawn; only with `objective = "flow-matching"`."""
 
+    pace: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = _default_when_matching(1.0)
+    """How fast paths begin, 1 being even; only with `objective = "flow-matching"`."""
+
     @property
     def has_length(self) -> bool:
         """Whether the stage itself says when it ends."""
@@ -74,7 +77,7 @@ class StageRecipe(Table):
 
     @model_validator(mode="after")
     def _likelihood_draws_no_paths(self) -> Self:
-        for key in ("coupling", "times"):
+        for key in ("coupling", "times", "pace"):
             given = getattr(self, key)
             if self.objective == "likelihood" and given is not None:
                 mend = 'drop it, or say objective = "flow-matching"'

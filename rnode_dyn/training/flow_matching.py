@@ -1,5 +1,6 @@
 """Training without solving: every block regresses on the velocity of straight paths."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -33,6 +34,8 @@ class FlowMatching(Objective):
             blocks are exchanged: one that leaves earlier would not be independent of the rest.
         times: How each block's times are drawn over the batch: uniformly; uniformly, one in each
             of equal intervals; or from a logit-normal, which prefers the middle.
+        pace: What is left of a path at global time s is (1 − s/e)^pace: 1 goes at an even pace;
+            more begins faster, nearer to the data, and arrives slower.
 
     Example:
         >>> import torch
@@ -45,8 +48,14 @@ class FlowMatching(Objective):
 
     coupling: Coupling = "independent"
     times: Times = "stratified"
+    pace: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 1 <= self.pace < math.inf:
+            raise ValueError(
+                f"pace is {self.pace}: below 1 the paths would arrive infinitely fast; write 1 or "
+                "more."
+            )
         for name, kinds in (("coupling", Coupling), ("times", Times)):
             given = getattr(self, name)
             if given not in get_args(kinds):
@@ -66,7 +75,7 @@ class FlowMatching(Objective):
 
     def route(self, model: MultiscaleFlow, device: torch.device) -> list[Leg]:
         """Return the paths' legs; a subclass may lay other paths, or leave blocks out of a step."""
-        return legs(model, device)
+        return legs(model, device, self.pace)
 
     def draw_times(self, leg: Leg, data: Tensor) -> Tensor:
         """Return a time in [0, 1] within the block for every sample, ``(batch,)``."""

@@ -73,11 +73,13 @@ def build_objective(stage: StageRecipe) -> Objective:
     Example:
         >>> from rnode_dyn.recipe.schema import StageRecipe
         >>> build_objective(StageRecipe(objective="flow-matching"))
-        FlowMatching(coupling='independent', times='stratified')
+        FlowMatching(coupling='independent', times='stratified', pace=1.0)
     """
     if stage.objective == "likelihood":
         return Likelihood()
-    return FlowMatching(stage.coupling or "independent", stage.times or "stratified")
+    return FlowMatching(
+        stage.coupling or "independent", stage.times or "stratified", stage.pace or 1.0
+    )
 
 
 def data_module(

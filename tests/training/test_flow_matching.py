@@ -73,6 +73,7 @@ def images() -> MultiscaleFlow:
 
 
 every_stack = pytest.mark.parametrize("make", [one_block, unsplit, vectors, images])
+every_pace = pytest.mark.parametrize("pace", [1.0, 1.5])
 MakeStack = Callable[[], MultiscaleFlow]
 
 
@@ -87,24 +88,26 @@ def event_of(model: MultiscaleFlow) -> Event:
     return Event(model.event_shape)
 
 
+@every_pace
 @every_stack
-def test_the_optimal_fields_stack_has_the_datas_density(make: MakeStack) -> None:
+def test_the_optimal_fields_stack_has_the_datas_density(make: MakeStack, pace: float) -> None:
     model = make()
     data = gaussian(model)
     x = data.sample((6,))
-    model = make_optimal(model, data)
+    model = make_optimal(model, data, pace)
     found = FlowDistribution(model, model.event_shape).log_prob(x.view(6, *model.event_shape))
     torch.testing.assert_close(found, data.log_prob(x), rtol=0, atol=1e-6)
 
 
+@every_pace
 @every_stack
 def test_what_leaves_at_a_split_is_standard_normal_and_independent_of_the_rest(
-    make: MakeStack,
+    make: MakeStack, pace: float
 ) -> None:
     """Every block is an affine map, so that mean and covariance at its end are known exactly."""
     model = make()
     data = gaussian(model)
-    model = make_optimal(model, data)
+    model = make_optimal(model, data, pace)
     size = math.prod(model.event_shape)
     mean, covariance = data.mean, data.covariance_matrix
     route = legs(model)
@@ -130,18 +133,21 @@ def exits_of(model: MultiscaleFlow) -> Tensor:
     return exits
 
 
-def mean_loss(model: MultiscaleFlow, data: MultivariateNormal, seed: int = 1) -> float:
+def mean_loss(
+    model: MultiscaleFlow, data: MultivariateNormal, seed: int = 1, pace: float = 1.0
+) -> float:
     torch.manual_seed(seed)
     x = data.sample((20_000,)).view(-1, *model.event_shape)
-    return FlowMatching().loss(model, x, event_of(model)).value.item()
+    return FlowMatching(pace=pace).loss(model, x, event_of(model)).value.item()
 
 
+@every_pace
 @every_stack
-def test_the_optimal_fields_loss_is_the_conditional_variance(make: MakeStack) -> None:
+def test_the_optimal_fields_loss_is_the_conditional_variance(make: MakeStack, pace: float) -> None:
     model = make()
     data = gaussian(model)
-    model = make_optimal(model, data)
-    assert mean_loss(model, data) == pytest.approx(least_loss(model), rel=0.03)
+    model = make_optimal(model, data, pace)
+    assert mean_loss(model, data, pace=pace) == pytest.approx(least_loss(model), rel=0.03)
 
 
 def test_the_conditional_variance_of_one_coordinate_is_in_the_books() -> None:
@@ -271,6 +277,12 @@ def test_a_subclass_draws_times_and_lays_routes_of_its_own(coupling: Any) -> Non
     ((t, x),) = seen
     assert t.tolist() == [0.0] * 6
     assert torch.equal(x, u)
+
+
+@pytest.mark.parametrize("pace", [0.9, 0.0, math.inf, math.nan])
+def test_paces_that_cannot_be_walked_are_refused(pace: float) -> None:
+    with pytest.raises(ValueError, match=f"pace is {pace}: .*write 1 or more"):
+        FlowMatching(pace=pace)
 
 
 @pytest.mark.parametrize("key", ["coupling", "times"])
