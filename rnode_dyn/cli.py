@@ -148,6 +148,10 @@ def evaluate_command(
     exact: Annotated[
         bool, typer.Option("--exact", help="Take the trace itself, not an estimate of it.")
     ] = False,
+    bin_centre: Annotated[
+        bool,
+        typer.Option("--bin-centre/--no-bin-centre", help="Score the bins' centres as well."),
+    ] = True,
     checkpoint: CheckpointName = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -155,6 +159,10 @@ def evaluate_command(
     """Measure a trained flow on held-out data, and say how it was measured."""
     recipe, model = RunFolder(run_path).load(checkpoint)
     splits = load_splits(recipe)
+    if not bin_centre and splits.event.levels is None:
+        raise typer.BadParameter(
+            "--no-bin-centre is for pixels, and these data have no bins: leave it out"
+        )
     samples = getattr(splits, split)
     if limit is not None and limit > len(samples):
         raise typer.BadParameter(
@@ -168,6 +176,7 @@ def evaluate_command(
         divergence=ExactDivergence() if exact else None,
         split=split,
         split_samples=len(samples),
+        bin_centre=bin_centre,
     )
     if as_json:
         _print_json(evaluation.as_dict())

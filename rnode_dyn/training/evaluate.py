@@ -72,6 +72,7 @@ def evaluate(
     divergence: Divergence | None = None,
     split: str | None = None,
     split_samples: int | None = None,
+    bin_centre: bool = True,
 ) -> Evaluation:
     """Score a flow with its evaluation solver and divergence.
 
@@ -84,6 +85,7 @@ def evaluate(
             ``ExactDivergence()`` is for blocks of at most 1,024 dimensions.
         split: Name of the split that the samples are of, for the protocol.
         split_samples: How many samples that split has, likewise.
+        bin_centre: Score the pixels' bin centres too, which costs as much again.
 
     Raises:
         TooManyDimensionsError: if the exact trace is asked of larger blocks.
@@ -101,7 +103,7 @@ def evaluate(
     ):
         torch.manual_seed(seed)
         for batch in batches:
-            _score(model, batch.to(device), event, tally)
+            _score(model, batch.to(device), event, tally, bin_centre)
         if not tally.bits:
             raise ValueError("there is no sample to evaluate: the split is empty.")
         blocks = costs_of_blocks(model, tally.passes)
@@ -125,13 +127,15 @@ def first_of(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
             return
 
 
-def _score(model: MultiscaleFlow, batch: Tensor, event: Event, tally: "_Tally") -> None:
+def _score(
+    model: MultiscaleFlow, batch: Tensor, event: Event, tally: "_Tally", bin_centre: bool
+) -> None:
     u = batch if event.levels is None else UniformDequantization(event.levels)(batch)
     result = model(u)
     tally.add(bits_of(result, event), result.penalties)
     stats = [block.stats for block in model.blocks]
     tally.passes.append([(s.nfe, s.accepted, s.rejected) for s in stats])
-    if event.levels is not None:
+    if event.levels is not None and bin_centre:
         centre = UniformDequantization(event.levels).bin_centre(batch)
         tally.bin_centre.append(bits_of(model(centre), event))
     if tally.reconstruction_error is None:

@@ -12,6 +12,7 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.build import build_model
 from rnode_dyn.recipe.load import load_recipe, recipe_to_toml
 from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.training.layout import lay_out
 
 
 class RunError(ValueError):
@@ -126,6 +127,7 @@ class RunFolder:
                 f"the weights in {checkpoint} do not fit the model of {self.recipe}: has the "
                 "recipe been changed since?"
             ) from error
+        lay_out(model, torch.device("cpu"))
         return recipe, model.eval()
 
     def check_is_run(self) -> None:

@@ -14,6 +14,7 @@ from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.random_state import cuda_devices_of
 from rnode_dyn.training.clock import Clock
+from rnode_dyn.training.layout import lay_out
 from rnode_dyn.training.objective import Likelihood, Objective, bits_of
 
 # The noise of validation is the same every time, so that two epochs can be compared.
@@ -126,9 +127,7 @@ class FlowTraining(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Start the clocks, before callbacks prepare the training."""
-        if self.device.type == "cpu":
-            # Convolutions on a CPU are faster where the channels of a pixel lie together.
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        lay_out(self.model, self.device)
         self.training_clock.start()
         self.wall_clock.start()
 

@@ -25,6 +25,7 @@ from rnode_dyn.training.evaluate import evaluate
 from rnode_dyn.training.folder import RunFolder
 from rnode_dyn.training.governor import build_governor
 from rnode_dyn.training.history import RunLogger
+from rnode_dyn.training.layout import lay_out
 from rnode_dyn.training.stages import Trained, data_module, train_stages
 from rnode_dyn.training.summary import summarize
 from rnode_dyn.training.trainer import make_trainer
@@ -158,6 +159,7 @@ def _finish(
     """Measure the best weights on the test split, and draw from them."""
     _, model = folder.load()
     model.to(trained.device)
+    lay_out(model, trained.device)
     batches = data_module(recipe, splits).test_dataloader()
     evaluation = evaluate(
         model,

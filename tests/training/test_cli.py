@@ -92,6 +92,14 @@ def test_evaluate_says_how_it_measured(finished: RunResult) -> None:
         assert words in output
 
 
+def test_evaluate_leaves_the_bins_centres_out(finished: RunResult) -> None:
+    both = call("evaluate", finished.folder, "--json")
+    one = call("evaluate", finished.folder, "--no-bin-centre", "--json")
+    both_figures, figures = json.loads(both.stdout), json.loads(one.stdout)
+    assert figures["bits_per_dim_bin_centre"] is None
+    assert figures["bits_per_dim"] == both_figures["bits_per_dim"]
+
+
 def test_training_and_evaluate_measure_alike(finished: RunResult) -> None:
     printed = json.loads(call("evaluate", finished.folder, "--seed", 3, "--json").stdout)
     assert {name: printed[name] for name in finished.summary if name in printed} == {
@@ -191,7 +199,9 @@ def test_sample_of_vectors_is_a_npy_file(tmp_path: Path) -> None:
     assert np.load(folder / "samples" / "samples-5-t1.npy").shape == (5, 2)
     several = call("sample", folder, "--temperature", 1, "--temperature", 0.5)
     strip = call("sample", folder, "--strip")
-    assert [several.exit_code, strip.exit_code] == [2, 2]
+    binned = call("evaluate", folder, "--no-bin-centre")
+    assert [several.exit_code, strip.exit_code, binned.exit_code] == [2, 2, 2]
+    assert "these data have no bins" in words_of(binned.stderr)
     assert "one --temperature" in words_of(several.stderr)
     assert "this flow's samples are none" in words_of(strip.stderr)
 
