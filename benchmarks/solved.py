@@ -1,6 +1,6 @@
 """How well a trained flow was solved while it trained: bits/dim by its steps, and by many more.
 
-    python benchmarks/solved.py RUN [POINTS]
+    python benchmarks/solved.py RUN [POINTS] [CHECKPOINT]
 
 Every solution sees the same test points, dequantization and noise. The steps of the training
 are the last that the run's metrics.csv tells; a run without a governor has the recipe's own.
@@ -43,11 +43,11 @@ def bits(model: MultiscaleFlow, points: torch.Tensor, event, steps: list[int]) -
     return torch.cat(found).double()
 
 
-def main(path: str, count: int = 400) -> None:
+def main(path: str, count: int = 400, checkpoint: str | None = None) -> None:
     """Print the table."""
     torch.set_num_threads(1)
     folder = RunFolder(Path(path))
-    recipe, model = folder.load()
+    recipe, model = folder.load(checkpoint)
     splits = load_splits(recipe)
     torch.manual_seed(0)
     module = FlowTraining(model, splits.event)
@@ -65,4 +65,5 @@ def main(path: str, count: int = 400) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:3]))
+    run, *options = sys.argv[1:]
+    main(run, *map(int, options[:1]), checkpoint=next(iter(options[1:]), None))
