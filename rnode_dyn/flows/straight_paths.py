@@ -19,7 +19,7 @@ class Leg:
         flow: The block.
         coordinates: Flat indices of the data coordinates that it sees, in its own layout.
         exits: Global times at which those coordinates become noise, in the same layout.
-        pace: How much faster than on average the paths begin, to arrive as much slower.
+        pace: How much faster than on average the paths begin; above 1 they arrive at rest.
     """
 
     number: int
