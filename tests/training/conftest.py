@@ -1,5 +1,6 @@
 """A small recipe that trains in seconds, and a run of it that all tests share."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,13 @@ def run_until(step: int, recipe: Recipe, folder: Path, monkeypatch: pytest.Monke
             run(recipe, folder)
 
 
+@pytest.fixture
+def copied(finished: RunResult, tmp_path: Path) -> Path:
+    """A copy of the finished run, to be written in."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "copy"))
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
-    """A finished run."""
+    """A finished run, to be read."""
     return run(tiny(), tmp_path_factory.mktemp("runs") / "tiny")

@@ -151,7 +151,7 @@ def test_samples_at_several_temperatures_are_panels_of_one_picture(
 
 
 def test_without_the_data_there_are_samples_all_the_same(
-    finished: RunResult, tmp_path: Path
+    finished: RunResult, copied: Path, tmp_path: Path
 ) -> None:
     run_path = tmp_path / "run"
     shutil.copytree(finished.folder, run_path)
@@ -161,17 +161,16 @@ def test_without_the_data_there_are_samples_all_the_same(
     (run_path / "recipe.toml").write_text(recipe)
     result = call("sample", run_path, "-n", 4, "--temperature", 1)
     assert (result.exit_code, "no panel of real images: mnist" in result.stderr) == (0, True)
-    with_data = call("sample", finished.folder, "-n", 4, "--temperature", 1)
+    with_data = call("sample", copied, "-n", 4, "--temperature", 1)
     assert with_data.stderr == ""
     narrow, wide = (
-        Image.open(folder / "samples" / "samples-4-t1.png").width
-        for folder in (run_path, finished.folder)
+        Image.open(folder / "samples" / "samples-4-t1.png").width for folder in (run_path, copied)
     )
     assert narrow < wide
 
 
-def test_strip_shows_a_row_for_each_sample(finished: RunResult) -> None:
-    printed = json.loads(call("sample", finished.folder, "--strip", "-n", 3, "--json").stdout)
+def test_strip_shows_a_row_for_each_sample(copied: Path) -> None:
+    printed = json.loads(call("sample", copied, "--strip", "-n", 3, "--json").stdout)
     assert printed["file"].endswith("strip-3-t1.png")
     assert (printed["count"], printed["temperatures"]) == (3, [1.0])
     assert Image.open(printed["file"]).height > 3 * 64

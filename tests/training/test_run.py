@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import shutil
 import subprocess
 import sys
 from copy import deepcopy
@@ -195,12 +194,8 @@ def damage(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
 
-def copy_of(finished: RunResult, tmp_path: Path) -> RunFolder:
-    return RunFolder(Path(shutil.copytree(finished.folder, tmp_path / "copy")))
-
-
-def test_damaged_checkpoints_are_named(finished: RunResult, tmp_path: Path) -> None:
-    folder = copy_of(finished, tmp_path)
+def test_damaged_checkpoints_are_named(copied: Path) -> None:
+    folder = RunFolder(copied)
     damage(folder.best_checkpoint)
     with pytest.raises(RunError, match=r"best\.ckpt cannot be read"):
         folder.load()
@@ -212,8 +207,8 @@ def test_damaged_checkpoints_are_named(finished: RunResult, tmp_path: Path) -> N
         resume(folder.path)
 
 
-def test_weights_of_another_model_are_named(finished: RunResult, tmp_path: Path) -> None:
-    folder = copy_of(finished, tmp_path)
+def test_weights_of_another_model_are_named(copied: Path) -> None:
+    folder = RunFolder(copied)
     text = folder.recipe.read_text()
     folder.recipe.write_text(text.replace("    16,\n", "    17,\n"))
     with pytest.raises(RunError, match="do not fit the model"):
@@ -221,9 +216,9 @@ def test_weights_of_another_model_are_named(finished: RunResult, tmp_path: Path)
 
 
 def test_resuming_goes_on_with_the_clock_and_past_a_damaged_line(
-    finished: RunResult, tmp_path: Path
+    finished: RunResult, copied: Path
 ) -> None:
-    folder = copy_of(finished, tmp_path)
+    folder = RunFolder(copied)
     folder.metrics.write_text(folder.metrics.read_text() + "1,7")
     kept = torch.load(folder.last_checkpoint, weights_only=True)["rnode_dyn"]["wall_clock_s"]
     again = resume(folder.path)
