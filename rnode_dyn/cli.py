@@ -22,6 +22,7 @@ from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.recipe.build import build_model, describe_event, load_splits
 from rnode_dyn.recipe.errors import RecipeError
 from rnode_dyn.recipe.load import list_recipes, load_recipe
+from rnode_dyn.recipe.overrides import Override, parse_override
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.architecture import architecture_tree, describe_model
 from rnode_dyn.report.comparable import differences
@@ -152,12 +153,22 @@ def evaluate_command(
         bool,
         typer.Option("--bin-centre/--no-bin-centre", help="Score the bins' centres as well."),
     ] = True,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Measure otherwise: by a key of data or eval.",
+        ),
+    ] = None,
     checkpoint: CheckpointName = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure a trained flow on held-out data, and say how it was measured."""
-    recipe, model = RunFolder(run_path).load(checkpoint)
+    for override in map(parse_override, overrides or ()):
+        _check_measures(override)
+    recipe, model = RunFolder(run_path).load(checkpoint, overrides or ())
     splits = load_splits(recipe)
     if not bin_centre and splits.event.levels is None:
         raise typer.BadParameter(
@@ -182,6 +193,15 @@ def evaluate_command(
         _print_json(evaluation.as_dict())
     else:
         _out().print(evaluation_text(evaluation))
+
+
+def _check_measures(override: Override) -> None:
+    """Refuse what a flow that is trained already has no more use for."""
+    if override.keys[0] != "data" and "eval" not in override.keys:
+        raise typer.BadParameter(
+            f"{override.source} says nothing about measuring a trained flow: write a key of "
+            "[data], [solver.eval] or [divergence.eval], or train again with it"
+        )
 
 
 def _data_module(recipe: Recipe, splits: Splits) -> FlowDataModule:

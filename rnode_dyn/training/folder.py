@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,14 +109,18 @@ class RunFolder:
             raise RunError(f"{self.path} has no checkpoint {wanted!r}, but {', '.join(there)}.")
         return there[wanted]
 
-    def load(self, name: str | None = None) -> tuple[Recipe, MultiscaleFlow]:
+    def load(
+        self, name: str | None = None, overrides: Iterable[str] = ()
+    ) -> tuple[Recipe, MultiscaleFlow]:
         """Return the run's recipe and its trained flow, in evaluation mode, on the CPU.
 
         Args:
             name: Which weights, as for :meth:`checkpoint`.
+            overrides: Keys of the recipe and other values for them, such as
+                ``solver.eval.rtol=1e-7``.
         """
         checkpoint = self.checkpoint(name)
-        recipe = load_recipe(self.recipe)
+        recipe = load_recipe(self.recipe, overrides)
         model = build_model(recipe)
         state = read_checkpoint(checkpoint)["state_dict"]
         prefix = "model."

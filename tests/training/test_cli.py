@@ -118,6 +118,31 @@ def test_exact_scores_without_noise_of_the_trace(finished: RunResult) -> None:
     assert one["bits_per_dim"] != two["bits_per_dim"]
 
 
+def test_evaluate_measures_as_it_is_told(finished: RunResult) -> None:
+    told = ("solver.eval.algorithm=rk4", "solver.eval.step=0.5", "data.test_size=20")
+    options = [option for override in told for option in ("--set", override)]
+    printed = json.loads(call("evaluate", finished.folder, *options, "--json").stdout)
+    assert printed["protocol"]["solvers"] == ["RK4, step 0.5"]
+    assert printed["nfe_forward"] == 8
+    assert (printed["samples"], printed["protocol"]["split_samples"]) == (20, 20)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("train.epochs=3", "--set train.epochs=3 says nothing about measuring a trained flow"),
+        ("solver.step=0.5", "write a key of [data], [solver.eval] or [divergence.eval]"),
+        ("solver.eval.rtoll=1e-3", "did you mean solver.eval.rtol?"),
+        ("solver.eval", "not an override"),
+    ],
+)
+def test_evaluate_is_not_told_what_it_does_not_measure(
+    override: str, says: str, finished: RunResult
+) -> None:
+    result = call("evaluate", finished.folder, "--set", override)
+    assert (result.exit_code, says in words_of(result.stderr)) == (2, True)
+
+
 def test_more_samples_than_there_are_is_refused(finished: RunResult) -> None:
     result = call("evaluate", finished.folder, "--limit", 61)
     assert (result.exit_code, "the test split has 60" in words_of(result.stderr)) == (
