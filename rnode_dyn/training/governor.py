@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
 from rnode_dyn.data.dequantize import UniformDequantization
@@ -62,6 +63,7 @@ class StepGovernor(pl.Callback):
         self.settings = GovernorSettings() if settings is None else settings
         self.returns = 0
         self._goes_on = False
+        self._looked_at = 0
         self._sound: dict[str, Any] | None = None
 
     @property
@@ -96,8 +98,9 @@ class StepGovernor(pl.Callback):
     ) -> None:
         """Look at the gap, every so many updates."""
         assert isinstance(pl_module, FlowTraining)
-        if trainer.global_step % self.settings.every:
+        if trainer.global_step % self.settings.every or trainer.global_step == self._looked_at:
             return
+        self._looked_at = trainer.global_step
         refinement = self._measure(trainer, pl_module)
         if self._is_solved(refinement, pl_module):
             self._keep(trainer, pl_module, refinement)
@@ -108,7 +111,8 @@ class StepGovernor(pl.Callback):
 
     def _measure(self, trainer: pl.Trainer, module: FlowTraining) -> Refinement:
         """Solve at n and 2n steps; one process measures for all."""
-        found = refine(module.model, self.batch.to(module.device), self.blocks, _SEED)
+        batch = self.batch.to(module.device, module.dtype)
+        found = refine(module.model, batch, self.blocks, _SEED)
         return trainer.strategy.broadcast(found)
 
     def _total(self, refinement: Refinement, module: FlowTraining) -> float:
@@ -135,15 +139,20 @@ class StepGovernor(pl.Callback):
         return self._sound is not None and not now >= self._sound["log_prob"]
 
     def _keep(self, trainer: pl.Trainer, module: FlowTraining, refinement: Refinement) -> None:
+        weights = {"state_dict": module.state_dict()}
+        for averaging in _averagings(trainer):
+            averaging.on_save_checkpoint(trainer, module, weights)
         self._sound = {
             "log_prob": float(refinement.log_prob.mean()),
-            "model": copy.deepcopy(module.model.state_dict()),
+            "weights": copy.deepcopy(weights),
             "optimizer": copy.deepcopy(trainer.optimizers[0].state_dict()),
         }
 
     def _go_back(self, trainer: pl.Trainer, module: FlowTraining) -> None:
         assert self._sound is not None
-        module.model.load_state_dict(self._sound["model"])
+        module.load_state_dict(self._sound["weights"]["state_dict"])
+        for averaging in _averagings(trainer):
+            averaging.on_load_checkpoint(trainer, module, self._sound["weights"])
         optimizer = trainer.optimizers[0]
         rates = [group["lr"] for group in optimizer.param_groups]
         optimizer.load_state_dict(copy.deepcopy(self._sound["optimizer"]))
@@ -153,7 +162,8 @@ class StepGovernor(pl.Callback):
         self.returns += 1
 
     def _log(self, trainer: pl.Trainer, refinement: Refinement, module: FlowTraining) -> None:
-        figures = {f"steps/block_{k}": float(count) for k, count in enumerate(self.steps)}
+        number = {flow: k for k, flow in enumerate(module.model.blocks)}
+        figures = {f"steps/block_{number[flow]}": float(step_count(flow)) for flow in self.blocks}
         gap = self._total(refinement, module)
         for logger in trainer.loggers:
             logger.log_metrics(
@@ -196,6 +206,12 @@ def build_governor(recipe: Recipe, model: MultiscaleFlow, splits: Splits) -> Ste
         batch = UniformDequantization(splits.levels)(batch, seeded)
     settings = GovernorSettings(table.tolerance, table.every, table.max_steps)
     return StepGovernor(blocks, batch, settings)
+
+
+def _averagings(trainer: pl.Trainer) -> list[WeightAveraging]:
+    """Running means of the weights, which keep a state beside the model's."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
 
 
 def _bits(module: FlowTraining) -> float:

@@ -1,5 +1,7 @@
 """Checkpoints: the last weights and the best, over all stages of a run."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -28,6 +30,17 @@ class Keeper(ModelCheckpoint):
     def follow(self, earlier: "Keeper") -> None:
         """Go on from an earlier stage: its best weights stay until better ones come."""
         self.load_state_dict(earlier.state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best score so far, also where the run's folder has been moved."""
+        best, last = str(self.folder.best_checkpoint), str(self.folder.last_checkpoint)
+        here: dict[str, Any] = {"dirpath": self.dirpath}
+        if state_dict["best_model_path"]:
+            scores = {best: state_dict["best_model_score"]}
+            here |= {"best_k_models": scores, "best_model_path": best, "kth_best_model_path": best}
+        if state_dict["last_model_path"]:
+            here["last_model_path"] = last
+        super().load_state_dict({**state_dict, **here})
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the last weights also where they are not the best, which Lightning leaves out."""

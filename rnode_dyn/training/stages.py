@@ -1,5 +1,6 @@
 """The stages of a training, one after another: each a fit of the same flow."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import pytorch_lightning as pl
@@ -137,10 +138,22 @@ def _fit(
     except SystemExit:
         # Lightning turns an interrupt into an exit of its own.
         raise KeyboardInterrupt from None
+    if checkpoint is not None:
+        _take_the_average(module, trainer, checkpoint)
     if module.validated_at != trainer.global_step:
         scores = trainer.validate(module, datamodule=data, verbose=False)[0]
         _keeper(trainer).keep_the_end(trainer, scores["validation/bits_per_dim"])
     logger.save()
+
+
+def _take_the_average(module: FlowTraining, trainer: pl.Trainer, checkpoint: Path) -> None:
+    """End with the averaged weights also where the checkpoint was a stage's last.
+
+    Lightning then has no step to take, and leaves out what it does at the end of training.
+    """
+    there = read_checkpoint(checkpoint)
+    if there["global_step"] == trainer.global_step:
+        module.load_state_dict(there["state_dict"])
 
 
 def _keeper(trainer: pl.Trainer) -> Keeper:

@@ -122,20 +122,40 @@ def test_the_gap_of_one_euler_step_is_the_one_known_in_closed_form() -> None:
     assert refine(model, x, [flow], SEED).gaps == pytest.approx([moved.abs().mean().item()])
 
 
+def log_prob(model: MultiscaleFlow, x: Tensor, steps: int) -> Tensor:
+    """Log-density at so many steps a block, each block with the noise of the seed."""
+    for flow in model.blocks:
+        set_step_count(flow, steps)
+    reseed = [
+        flow.register_forward_pre_hook(lambda *_: torch.manual_seed(SEED) and None)
+        for flow in model.blocks
+    ]
+    result = model(x)
+    for hook in reseed:
+        hook.remove()
+    return standard_normal_log_prob(result.z) + result.log_det
+
+
 @every_flow
 def test_log_prob_is_that_of_twice_the_steps(make: Callable[..., MultiscaleFlow]) -> None:
     model = make(2)
     x = data(model)
     found = refine(model, x, model.blocks, SEED)
+    torch.testing.assert_close(found.log_prob, log_prob(model, x, 4))
 
-    def reseed(flow: nn.Module, inputs: tuple) -> None:
-        torch.manual_seed(SEED)
 
-    for flow in model.blocks:
-        set_step_count(flow, 4)
-        flow.register_forward_pre_hook(reseed)
-    result = model(x)
-    torch.testing.assert_close(found.log_prob, standard_normal_log_prob(result.z) + result.log_det)
+@every_flow
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_gaps_sum_to_what_twice_the_steps_change_of_log_p(
+    make: Callable[..., MultiscaleFlow], steps: int
+) -> None:
+    model = make(steps)
+    x = data(model)
+    gaps = refine(model, x, model.blocks, SEED).gaps
+    whole = (log_prob(model, x, steps) - log_prob(model, x, 2 * steps)).abs().mean().item()
+    assert whole > 0
+    assert sum(gaps) == pytest.approx(whole)
+    assert min(gaps) > 0
 
 
 def test_only_the_blocks_that_are_looked_at_are_refined() -> None:
@@ -145,7 +165,7 @@ def test_only_the_blocks_that_are_looked_at_are_refined() -> None:
     for flow in model.blocks:
         flow.register_forward_hook(lambda flow, *_: seen.append(flow.stats.accepted))  # type: ignore[arg-type]
     assert len(refine(model, data(model), [last], SEED).gaps) == 1
-    assert seen == [2, 2, 4, 2]
+    assert seen == [2, 2, 2, 2, 2, 4]
 
 
 @every_flow

@@ -1,6 +1,7 @@
 """Training in stages: one table of figures, one best checkpoint, and resuming in any stage."""
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rnode_dyn.training.runner import resume
 from rnode_dyn.training.stages import build_objective
 
 from .conftest import TINY, run_until
-from .test_run import same_weights, weights
+from .test_run import same_weights
 
 FIRST = 10
 MATCHING = {
@@ -88,6 +89,47 @@ def test_metrics_tell_the_stage_and_count_the_steps_on(two_stages: RunResult) ->
     assert min(validated) < FIRST <= max(validated)
     clock = [float(row["training_s"]) for row in rows]
     assert clock == sorted(clock)
+
+
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return run(AVERAGED, tmp_path_factory.mktemp("runs") / "averaged")
+
+
+# 9 is a multiple of the 3 steps between validations: the first stage's last step is then validated
+# as one of them, and lies in the checkpoint before the training has ended.
+AVERAGED = staged([{**MATCHING, "max_steps": 9}, {"max_steps": 6}], ema=0.9)
+
+
+@pytest.mark.parametrize("at", [3, 7, 9, 10, 13])
+def test_resuming_repeats_bit_for_bit_with_averaged_weights(
+    averaged: RunResult, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_until(at, AVERAGED, tmp_path / "part", monkeypatch)
+    resumed = resume(tmp_path / "part")
+    assert same_weights(averaged.folder, resumed.folder)
+    for name in ("stage-0", "last"):
+        whole, parts = (
+            checkpoint(RunFolder(result.folder).checkpoint(name))["state_dict"]
+            for result in (averaged, resumed)
+        )
+        assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_the_best_weights_are_known_where_a_run_has_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ruin = {"max_steps": 6, "learning_rate": 0.1}
+    run_until(12, staged([{"max_steps": 9}, ruin]), tmp_path / "here", monkeypatch)
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    shutil.copytree(tmp_path / "here", tmp_path / "kept")
+    resume(tmp_path / "there")
+    folder = RunFolder(tmp_path / "there")
+    assert checkpoint(folder.best_checkpoint)["rnode_dyn"]["stage"] == 0
+    assert checkpoint(folder.last_checkpoint)["rnode_dyn"]["stage"] == 1
+    for name in ("best.ckpt", "last.ckpt"):
+        files = (RunFolder(tmp_path / run).checkpoints / name for run in ("here", "kept"))
+        assert len({file.read_bytes() for file in files}) == 1
 
 
 @pytest.mark.parametrize("at", [3, 7, FIRST - 1, FIRST, FIRST + 1, 14, 19])
@@ -171,10 +213,23 @@ def test_stages_differ_in_the_order_of_their_data(
     assert not torch.equal(batches[0], batches[2])
 
 
-def test_averaged_weights_go_from_stage_to_stage(tmp_path: Path) -> None:
-    result = run(staged([MATCHING, {"max_steps": 4}], ema=0.5), tmp_path / "run")
-    assert all(value.isfinite().all() for value in weights(result.folder).values())
-    assert result.summary["train_steps"] == FIRST + 4
+def test_averaged_weights_go_from_stage_to_stage(
+    averaged: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[dict[str, torch.Tensor]] = []
+
+    def note(module: FlowTraining, batch: torch.Tensor, batch_idx: int) -> None:
+        if module.steps == 9:
+            begun.append({k: v.clone() for k, v in module.state_dict().items()})
+
+    monkeypatch.setattr(FlowTraining, "on_train_batch_start", note)
+    run(AVERAGED, tmp_path / "run")
+    (start,) = begun
+    between = checkpoint(RunFolder(averaged.folder).checkpoint("stage-0"))["state_dict"]
+    assert all(torch.equal(start[key], between[key]) for key in between)
+    plain = run(staged([{**MATCHING, "max_steps": 9}]), tmp_path / "plain")
+    last = checkpoint(RunFolder(plain.folder).last_checkpoint)["state_dict"]
+    assert not any(torch.equal(between[key], last[key]) for key in between)
 
 
 def test_a_stage_builds_the_objective_that_it_names() -> None:
