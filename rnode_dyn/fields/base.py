@@ -87,6 +87,7 @@ class TorchdynField(nn.Module):
         self.module = module
         self.takes_time = _takes_time(module)
         self.takes_args = "args" in signature(module.forward).parameters
+        self.takes_times = bool(getattr(module, "takes_times", False))
 
     def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
         """Evaluate the field."""

@@ -12,7 +12,7 @@ from torchdyn.nn import Augmenter
 from rnode_dyn.fields.base import FunctionField, as_field
 from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
-from rnode_dyn.flows.regularizers import Regularizer
+from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.solve import Solver, solve
@@ -64,7 +64,7 @@ class RegularizedFlow(NeuralODE):
             _check_kind(name, given, Solver, "Solver()")
         for name, given in (("divergence", divergence), ("eval_divergence", eval_divergence)):
             _check_kind(name, given, Divergence, "HutchinsonDivergence()")
-        _check_regularizers(regularizers)
+        check_regularizers(regularizers)
         if not (isinstance(end_time, int | float) and 0 < end_time < float("inf")):
             raise ValueError(f"end_time is {end_time!r}; write a positive number, such as 1.0.")
         # torchdyn prints where a field has no parameters, and gives it one.
@@ -221,18 +221,3 @@ class RegularizedFlow(NeuralODE):
 def _check_kind(name: str, value: object, kind: type, example: str) -> None:
     if value is not None and not isinstance(value, kind):
         raise TypeError(f"{name} is {value!r}; write a {kind.__name__}, such as {example}.")
-
-
-def _check_regularizers(regularizers: Sequence[Regularizer]) -> None:
-    if isinstance(regularizers, Regularizer):
-        raise TypeError(f"regularizers is {regularizers!r}; write a list: [{regularizers!r}].")
-    for regularizer in regularizers:
-        if not isinstance(regularizer, Regularizer):
-            raise TypeError(
-                f"regularizers holds {regularizer!r}; write penalties with their weights, such as "
-                "[KineticEnergy(0.01), JacobianFrobenius(0.01)]."
-            )
-    names = [r.name for r in regularizers]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"regularizers holds {twice.pop()} twice; give it once, with one weight.")

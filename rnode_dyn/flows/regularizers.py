@@ -5,6 +5,7 @@ over from one image size to another.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -80,3 +81,24 @@ class TotalDerivative(Regularizer):
     def integrand(self, at: Linearization) -> Tensor:
         """Return ½ · mean (∂f/∂t + (∂f/∂x) f)²."""
         return 0.5 * _mean_square(at.along(dt=1.0))
+
+
+def check_regularizers(regularizers: Sequence[Regularizer]) -> None:
+    """Raise where a list of penalties is none, or names one twice.
+
+    Raises:
+        TypeError: if something in it, or the list itself, is of another kind.
+        ValueError: if a penalty comes twice.
+    """
+    if isinstance(regularizers, Regularizer):
+        raise TypeError(f"regularizers is {regularizers!r}; write a list: [{regularizers!r}].")
+    for regularizer in regularizers:
+        if not isinstance(regularizer, Regularizer):
+            raise TypeError(
+                f"regularizers holds {regularizer!r}; write penalties with their weights, such as "
+                "[KineticEnergy(0.01), JacobianFrobenius(0.01)]."
+            )
+    names = [r.name for r in regularizers]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise ValueError(f"regularizers holds {twice.pop()} twice; give it once, with one weight.")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rnode_dyn.recipe.names import ADAPTIVE_KEYS
+from rnode_dyn.recipe.names import ADAPTIVE_KEYS, LENGTH_KEYS, PATH_KEYS
 
 _REPLACES: dict[str, tuple[str, ...]] = {
     "step": ADAPTIVE_KEYS,
@@ -66,6 +66,8 @@ def _without_excluded(base: Any, over: Any) -> Any:
         excluded = _excluded_by(over)
         if over.get("dataset", base.get("dataset")) != base.get("dataset"):
             excluded.update(_OF_ONE_DATASET)
+        if "stage" in over and _all_end(overlay(base.get("stage"), over["stage"])):
+            excluded.update(LENGTH_KEYS)
         kept = {key: value for key, value in base.items() if key not in excluded}
         return {key: _without_excluded(value, over.get(key)) for key, value in kept.items()}
     if is_list_change(base, over):
@@ -80,4 +82,14 @@ def _excluded_by(over: Mapping[str, Any]) -> set[str]:
         excluded |= {"noise", "probes"}
     if over.get("sensitivity", "checkpointed") != "checkpointed":
         excluded |= {"checkpoint_every"}
+    if over.get("objective") == "likelihood":
+        excluded |= set(PATH_KEYS)
     return excluded
+
+
+def _all_end(stages: Any) -> bool:
+    """Whether every stage says itself when it ends, so that the training must not."""
+    tables = stages if isinstance(stages, list) else []
+    return len(tables) > 0 and all(
+        isinstance(table, Mapping) and any(key in table for key in LENGTH_KEYS) for table in tables
+    )

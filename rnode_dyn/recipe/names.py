@@ -36,6 +36,12 @@ FIXED_ALGORITHMS: tuple[str, ...] = get_args(FixedAlgorithmName)
 ADAPTIVE_KEYS = ("rtol", "atol", "first_step", "max_steps", "norm")
 """Keys of a solver's table that only mean something without a fixed `step`."""
 
+LENGTH_KEYS = ("max_steps", "max_minutes", "epochs")
+"""Keys that say when a training or a stage of it ends."""
+
+PATH_KEYS = ("coupling", "times", "pace")
+"""Keys of a stage that only mean something in flow matching."""
+
 SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolating"]
 NormName = Literal["rms", "max"]
 EstimatorName = Literal["hutchinson", "exact"]

@@ -283,14 +283,15 @@ class Recipe(Table):
 
     @model_validator(mode="after")
     def _governor_has_steps_to_govern(self) -> Self:
-        if self.train.governor is not None and not self.governed_scales:
+        governed = self.governed_scales
+        if self.train.governor is not None and not governed:
             reason = 'no solver has step = "auto": drop the table, or say solver.step = "auto"'
             raise broken_rule("train.governor", reason)
-        if self.train.governor is not None and not any(
-            stage.objective == "likelihood" for stage in self.train.stages
-        ):
-            reason = "no stage solves the flow: drop the table, or add a stage of the likelihood"
-            raise broken_rule("train.governor", reason)
+        if governed and all(stage.objective != "likelihood" for stage in self.train.stages):
+            own = self.model.scale and self.model.scale[governed[0]].solver
+            key = f"model.scale.{governed[0]}.solver.step" if own else "solver.step"
+            reason = "no stage solves the flow: say a number, or add a stage of the likelihood"
+            raise broken_rule(key, reason, "auto")
         return self
 
     @property

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from rnode_dyn.recipe.names import (
+    LENGTH_KEYS,
+    PATH_KEYS,
     AcceleratorName,
     CouplingName,
     ObjectiveName,
@@ -21,8 +23,6 @@ from rnode_dyn.recipe.tables import (
     Text,
     broken_rule,
 )
-
-_LENGTHS = ("max_steps", "max_minutes", "epochs")
 
 
 def _default_when_matching(value: str | float) -> Any:
@@ -73,11 +73,11 @@ class StageRecipe(Table):
     @property
     def has_length(self) -> bool:
         """Whether the stage itself says when it ends."""
-        return any(getattr(self, name) is not None for name in _LENGTHS)
+        return any(getattr(self, name) is not None for name in LENGTH_KEYS)
 
     @model_validator(mode="after")
     def _likelihood_draws_no_paths(self) -> Self:
-        for key in ("coupling", "times", "pace"):
+        for key in PATH_KEYS:
             given = getattr(self, key)
             if self.objective == "likelihood" and given is not None:
                 mend = 'drop it, or say objective = "flow-matching"'
@@ -184,14 +184,14 @@ class TrainRecipe(Table):
 
     def _completed(self, stage: StageRecipe) -> StageRecipe:
         shared = ["learning_rate", "warmup_steps", "schedule"]
-        names = shared if stage.has_length else [*shared, *_LENGTHS]
+        names = shared if stage.has_length else [*shared, *LENGTH_KEYS]
         absent = [name for name in names if getattr(stage, name) is None]
         return stage.model_copy(update={name: getattr(self, name) for name in absent})
 
     @model_validator(mode="after")
     def _lengths_are_used(self) -> Self:
         if self.stage and all(stage.has_length for stage in self.stage):
-            for key in _LENGTHS:
+            for key in LENGTH_KEYS:
                 given = getattr(self, key)
                 if given is not None:
                     reason = "each [[train.stage]] says itself when it ends: drop it"

@@ -11,7 +11,7 @@ from rnode_dyn.data.bits import bits_per_dim
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.distribution import standard_normal_log_prob
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.flows.regularizers import Regularizer
+from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.result import FlowResult
 
 
@@ -46,13 +46,16 @@ class Likelihood(Objective):
 
     regularizers: Sequence[Regularizer] | None = None
 
+    def __post_init__(self) -> None:
+        check_regularizers(self.regularizers or ())
+
     def loss(self, model: MultiscaleFlow, u: Tensor, event: Event) -> Loss:
         """Solve the flow on ``u``, and price where it went and how."""
         result, weighted = model.forward_weighted(u)
         if self.regularizers is not None:
             weighted = self._weigh(result.penalties)
         bits = bits_of(result, event).mean()
-        penalty = torch.as_tensor(weighted).mean()
+        penalty = torch.as_tensor(weighted, dtype=bits.dtype).mean()
         figures = {"bits_per_dim": bits.detach(), **_means(result.penalties)}
         evaluations = float(sum(block.stats.nfe for block in model.blocks))
         return Loss(bits + penalty, {**figures, "evaluations": torch.tensor(evaluations)})

@@ -8,10 +8,25 @@ import torch
 from torch import Tensor, nn
 from torchdyn.nn import DepthCat
 
-from rnode_dyn import ConvField, MLPField
+from rnode_dyn import ConvField, MLPField, RegularizedFlow
 from rnode_dyn.fields.base import as_field, at_times
 
 T = torch.tensor([0.0, 0.37, 1.0, 0.37], dtype=torch.float64)
+
+
+class Timed(nn.Module):
+    """A module in plain torch that says that it takes a time for every sample."""
+
+    takes_times = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, 3)
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        self.seen.append(tuple(t.shape))
+        return torch.tanh(self.net(torch.cat([x, t.expand(len(x))[:, None]], dim=1)))
 
 
 class Plain(nn.Module):
@@ -33,6 +48,7 @@ FIELDS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "conv without hidden layers": (lambda: ConvField(2, ()), (2, 2, 2)),
     "function": (lambda: as_field(lambda t, x: torch.sin(3 * t) * x.flip(1) + t**2), (3,)),
     "module": (lambda: as_field(Plain()), (3,)),
+    "module of many times": (lambda: as_field(Timed()), (3,)),
     "torchdyn": (
         lambda: as_field(nn.Sequential(DepthCat(1), nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))),
         (3,),
@@ -52,6 +68,13 @@ def build(name: str) -> tuple[nn.Module, Tensor]:
 
 def one_by_one(field: nn.Module, t: Tensor, x: Tensor) -> Tensor:
     return torch.cat([field(time, sample[None]) for time, sample in zip(t, x, strict=True)])
+
+
+def test_a_field_of_ones_own_that_takes_all_times_is_called_once() -> None:
+    own = Timed().double()
+    flow = RegularizedFlow(own)
+    at_times(flow.field, T, torch.randn(len(T), 3, dtype=torch.float64))
+    assert own.seen == [(len(T),)]
 
 
 @every_field

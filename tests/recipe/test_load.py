@@ -157,6 +157,30 @@ def test_an_override_replaces_what_it_excludes(write):
     assert load_recipe(write(SCALES), ["model.scales=auto"]).model.scale == ()
 
 
+def test_stages_that_say_when_they_end_replace_the_trainings_end(write):
+    write(BASE + "\n[train]\nepochs = 7\nmax_minutes = 2\n", "base.toml")
+    child = 'extends = "base.toml"\n[[train.stage]]\nobjective = "flow-matching"\nmax_steps = 3\n'
+    one, open_ended = write(child, "one.toml"), "[[train.stage]]\n"
+    assert [load_recipe(one).train.epochs, load_recipe(one).train.max_minutes] == [None, None]
+    two = write(child + open_ended, "two.toml")
+    assert [stage.epochs for stage in load_recipe(two).train.stages] == [None, 7]
+    ended = load_recipe(two, ["train.stage.1.max_steps=4"])
+    assert [stage.max_steps for stage in ended.train.stages] == [3, 4]
+    assert ended.train.epochs is None
+
+
+def test_a_stage_of_the_likelihood_drops_the_paths_it_inherits(write):
+    matching = 'objective = "flow-matching"\npace = 1.5\ncoupling = "minibatch-ot"\n'
+    recipe = write(BASE + "\n[[train.stage]]\n" + matching + "epochs = 2\n")
+    (stage,) = load_recipe(recipe, ["train.stage.0.objective=likelihood"]).train.stages
+    assert (stage.objective, stage.pace, stage.coupling, stage.epochs) == (
+        "likelihood",
+        None,
+        None,
+        2,
+    )
+
+
 def test_layers_are_left_as_they_were():
     base, over = {"a": {"step": 1}}, {"a": {"rtol": 2}}
     assert overlay(base, over) == {"a": {"rtol": 2}}

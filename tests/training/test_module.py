@@ -47,6 +47,16 @@ def test_given_regularizers_replace_the_blocks_own_weights() -> None:
     assert loss.value.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_no_regularizers_leave_bits_alone() -> None:
+    loss = Likelihood([]).loss(make_model(0.3), torch.randn(5, 3), EVENT)
+    assert torch.equal(loss.value.detach(), loss.figures["bits_per_dim"])
+
+
+def test_a_regularizer_alone_is_no_list_of_them() -> None:
+    with pytest.raises(TypeError, match=r"write a list: \[KineticEnergy\(weight=0.1\)\]"):
+        Likelihood(KineticEnergy(0.1))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_learning_rate_rises_then_never_rises(schedule: str) -> None:
     settings = OptimizerSettings(warmup_steps=5, schedule=schedule)  # type: ignore[arg-type]

@@ -255,7 +255,7 @@ REFUSED = [
     ({"stage": [{"max_minutes": 1}], "schedule": "cosine"}, {}, "schedule", "minutes do not say"),
     ({"max_minutes": 1, "schedule": "cosine"}, {}, "schedule", "minutes do not say"),
     ({"governor": {}}, {}, "train.governor", 'no solver has step = "auto"'),
-    ({"governor": {}, "stage": [MATCHING]}, {"step": "auto"}, "governor", "no stage solves"),
+    ({"stage": [MATCHING]}, {"step": "auto"}, "solver.step", "no stage solves"),
     ({"stage": [{"objective": "matching"}]}, {}, "stage.0.objective", "flow-matching"),
     ({}, {"eval": {"step": "auto"}}, "step", "number"),
     ({}, {"step": "auto", "rtol": 1e-3, "algorithm": "dopri5"}, "step", "not both"),
@@ -279,16 +279,18 @@ def test_what_cannot_take_effect_is_refused(
 
 
 @pytest.mark.parametrize(
-    "train",
+    ("train", "step"),
     [
-        {"stage": STAGES},
-        {"stage": [MATCHING, {}]},
-        {"stage": [{**MATCHING, "coupling": "minibatch-ot"}], "learning_rate": 0.1},
-        {"governor": {"tolerance": 0.1}, "epochs": 2},
+        ({"stage": STAGES}, "auto"),
+        ({"stage": [MATCHING, {}]}, "auto"),
+        ({"stage": [{**MATCHING, "coupling": "minibatch-ot"}], "learning_rate": 0.1}, 0.5),
+        ({"governor": {"tolerance": 0.1}, "epochs": 2}, "auto"),
     ],
 )
-def test_the_resolved_recipe_is_the_same_recipe(train: dict[str, Any], tmp_path: Path) -> None:
-    table = {**TINY, "train": train, "solver": {"algorithm": "rk4", "step": "auto"}}
+def test_the_resolved_recipe_is_the_same_recipe(
+    train: dict[str, Any], step: str | float, tmp_path: Path
+) -> None:
+    table = {**TINY, "train": train, "solver": {"algorithm": "rk4", "step": step}}
     recipe = Recipe.model_validate(table)
     path = tmp_path / "recipe.toml"
     path.write_text(recipe_to_toml(recipe))
