@@ -17,6 +17,7 @@ def allocate(
     costs: Sequence[float],
     tolerance: float,
     most: int,
+    least: Sequence[int] | None = None,
 ) -> list[int]:
     """Return the cheapest numbers of steps whose gaps are expected to sum to the tolerance.
 
@@ -31,6 +32,7 @@ def allocate(
         costs: What one of its steps costs.
         tolerance: Largest sum of the gaps.
         most: Most steps of a block.
+        least: For each block how many it keeps in any case; left out, 1.
 
     Example:
         >>> allocate([0.016, 0.001], [2, 2], [4, 4], [1.0, 1.0], tolerance=0.01, most=64)
@@ -41,9 +43,10 @@ def allocate(
     solved = sum(gaps) <= tolerance
     limits = [min(n if solved else 2 * n, most) for n in steps]
     failed = [not math.isfinite(gap) for gap in gaps]
+    floors = [1] * len(steps) if least is None else least
     counts = [
-        limit if lost else min(limit, max(1, n - solved))
-        for n, limit, lost in zip(steps, limits, failed, strict=True)
+        limit if lost else min(limit, max(floor, n - solved))
+        for n, limit, lost, floor in zip(steps, limits, failed, floors, strict=True)
     ]
 
     def expected(block: int, count: int) -> float:

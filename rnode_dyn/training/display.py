@@ -27,6 +27,7 @@ class TrainingDisplay(pl.Callback):
         console: Where to; on anything but a terminal, one plain line now and then.
         seconds_between_lines: How often a plain line is written.
         max_seconds: Time limit of the training, where there is one.
+        name: What trains, where that is one of several stages.
     """
 
     def __init__(
@@ -34,10 +35,11 @@ class TrainingDisplay(pl.Callback):
         console: Console,
         seconds_between_lines: float = 10.0,
         max_seconds: float | None = None,
+        name: str = "",
     ) -> None:
         self.console = console
         self.seconds_between_lines = seconds_between_lines
-        self.max_seconds = max_seconds
+        self.max_seconds, self.name = max_seconds, name
         self.started = self.last_line = 0.0
         self.first_step = 0
         self.live: Live | None = None
@@ -46,6 +48,8 @@ class TrainingDisplay(pl.Callback):
         """Start the display."""
         self.started = self.last_line = time.monotonic()
         self.first_step = trainer.global_step
+        if self.name:
+            self.console.print(self.name, style="bold", highlight=False)
         if not self.console.is_terminal:
             return
         self.progress = Progress(

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,12 @@ from rnode_dyn.training.allocation import allocate
 from rnode_dyn.training.module import FlowTraining
 
 _SEED = 20_200_207
+
+# From how many tolerances on a gap is one to go back for; below, more steps will do.
+_WIDE_OPEN = 10
+
+# Looks after a number of steps turned out too small, until a smaller one is tried again.
+_LOOKS_OF_REST = 10
 
 
 @dataclass(frozen=True)
@@ -44,13 +50,16 @@ class StepGovernor(pl.Callback):
 
     Every so many updates a held-out batch is solved at n and at 2n steps. Where the gap passes
     the tolerance, the blocks that cause it get more steps; where it is far below, some are taken
-    away. A flow whose likelihood, properly solved, has become worse while the gap opened has
-    learned the solver's error: it goes back to the weights that were last found sound.
+    away, and given back at once if the flow is not solved without them. A flow whose likelihood,
+    properly solved, has become worse while the gap opened wide has learned the solver's error: it
+    goes back to the weights that were last found sound, and the blocks to blame have a step more
+    than they had for the rest of the training.
 
     Args:
         blocks: The blocks to govern; their training solvers make fixed steps.
         batch: Held-out data, dequantized, ``(batch, *event)``.
         settings: How closely.
+        tell: Takes a sentence where the flow went back, or cannot be solved within the most steps.
     """
 
     def __init__(
@@ -58,10 +67,16 @@ class StepGovernor(pl.Callback):
         blocks: Sequence[RegularizedFlow],
         batch: Tensor,
         settings: GovernorSettings | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.blocks, self.batch = list(blocks), batch
         self.settings = GovernorSettings() if settings is None else settings
+        self.tell = tell or (lambda text: None)
         self.returns = 0
+        self.gap: float | None = None
+        self._least = [1] * len(self.blocks)
+        self._rest = 0
+        self._told = False
         self._goes_on = False
         self._looked_at = 0
         self._sound: dict[str, Any] | None = None
@@ -78,15 +93,11 @@ class StepGovernor(pl.Callback):
             return
         for flow, count in zip(self.blocks, self.steps, strict=True):
             set_step_count(flow, min(count, self.settings.max_steps))
-        refinement = self._measure(trainer, pl_module)
-        for _ in range(_most_rounds(self.settings)):
-            if self._is_solved(refinement, pl_module):
-                break
-            self._adjust(refinement, pl_module)
-            refinement = self._measure(trainer, pl_module)
-        if self._is_solved(refinement, pl_module):
+        refinement = self._settle(trainer, pl_module)
+        if self._is_solved:
             self._keep(trainer, pl_module, refinement)
-        self._log(trainer, refinement, pl_module)
+        self._log(trainer, pl_module)
+        self._tell_unsolved()
 
     def on_train_batch_end(
         self,
@@ -101,25 +112,53 @@ class StepGovernor(pl.Callback):
         if trainer.global_step % self.settings.every or trainer.global_step == self._looked_at:
             return
         self._looked_at = trainer.global_step
-        refinement = self._measure(trainer, pl_module)
-        if self._is_solved(refinement, pl_module):
+        refinement, before = self._measure(trainer, pl_module), self.steps
+        exploited = self._is_exploited(refinement)
+        if self._is_solved:
             self._keep(trainer, pl_module, refinement)
-        elif self._is_exploited(refinement):
+        elif exploited:
             self._go_back(trainer, pl_module)
-        self._log(trainer, refinement, pl_module)
+        self._log(trainer, pl_module)
+        self._tell_unsolved()
         self._adjust(refinement, pl_module)
+        if exploited:
+            self._learn(before)
+        elif _some_are_fewer(self.steps, before):
+            self._try_fewer(trainer, pl_module)
+        self._rest = max(0, self._rest - 1)
+
+    def _learn(self, before: list[int]) -> None:
+        """Never again give the blocks that get more steps as few as they had."""
+        now = zip(self._least, before, self.steps, strict=True)
+        self._least = [max(least, n + 1) if m > n else least for least, n, m in now]
+
+    def _try_fewer(self, trainer: pl.Trainer, module: FlowTraining) -> None:
+        """See whether fewer steps solve the flow; where they do not, try none for a while."""
+        fewer = self.steps
+        self._settle(trainer, module)
+        if _some_are_fewer(fewer, self.steps):
+            self._rest = _LOOKS_OF_REST
+
+    def _settle(self, trainer: pl.Trainer, module: FlowTraining) -> Refinement:
+        """Add steps until the flow is solved, or has as many as there may be."""
+        refinement = self._measure(trainer, module)
+        for _ in range(_most_rounds(self.settings)):
+            if self._is_solved:
+                break
+            self._adjust(refinement, module)
+            refinement = self._measure(trainer, module)
+        return refinement
 
     def _measure(self, trainer: pl.Trainer, module: FlowTraining) -> Refinement:
         """Solve at n and 2n steps; one process measures for all."""
-        batch = self.batch.to(module.device, module.dtype)
-        found = refine(module.model, batch, self.blocks, _SEED)
-        return trainer.strategy.broadcast(found)
+        batch = self.batch.to(next(module.parameters()))  # their device and precision
+        found = trainer.strategy.broadcast(refine(module.model, batch, self.blocks, _SEED))
+        self.gap = sum(found.gaps) * _bits(module)
+        return found
 
-    def _total(self, refinement: Refinement, module: FlowTraining) -> float:
-        return sum(refinement.gaps) * _bits(module)
-
-    def _is_solved(self, refinement: Refinement, module: FlowTraining) -> bool:
-        return self._total(refinement, module) <= self.settings.tolerance
+    @property
+    def _is_solved(self) -> bool:
+        return self.gap is not None and self.gap <= self.settings.tolerance
 
     def _adjust(self, refinement: Refinement, module: FlowTraining) -> None:
         counts = allocate(
@@ -129,20 +168,24 @@ class StepGovernor(pl.Callback):
             _costs(self.blocks, module.model),
             self.settings.tolerance,
             self.settings.max_steps,
+            self.steps if self._rest else self._least,
         )
         for flow, count in zip(self.blocks, counts, strict=True):
             set_step_count(flow, count)
 
     def _is_exploited(self, refinement: Refinement) -> bool:
-        """Whether the flow, properly solved, is worse than when it was last sound."""
-        now = float(refinement.log_prob.mean())
-        return self._sound is not None and not now >= self._sound["log_prob"]
+        """Whether the gap is wide open, and the flow, properly solved, worse than when sound."""
+        if self._sound is None or self.gap is None:
+            return False
+        worse = not float(refinement.log_prob.mean()) >= self._sound["log_prob"]
+        return worse and not self.gap <= _WIDE_OPEN * self.settings.tolerance
 
     def _keep(self, trainer: pl.Trainer, module: FlowTraining, refinement: Refinement) -> None:
         weights = {"state_dict": module.state_dict()}
         for averaging in _averagings(trainer):
             averaging.on_save_checkpoint(trainer, module, weights)
         self._sound = {
+            "step": module.steps,
             "log_prob": float(refinement.log_prob.mean()),
             "weights": copy.deepcopy(weights),
             "optimizer": copy.deepcopy(trainer.optimizers[0].state_dict()),
@@ -160,58 +203,117 @@ class StepGovernor(pl.Callback):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         self.returns += 1
+        self.tell(
+            f"step {module.steps}: the flow had learned the error of {self._in_words}, and goes "
+            f"back to the weights of step {self._sound['step']}"
+        )
 
-    def _log(self, trainer: pl.Trainer, refinement: Refinement, module: FlowTraining) -> None:
+    @property
+    def _in_words(self) -> str:
+        return f"{' '.join(map(str, self.steps))} steps a block"
+
+    def _tell_unsolved(self) -> None:
+        """Say so, once, where no more steps can be given."""
+        most = self.settings.max_steps
+        if self._is_solved or max(self.steps) < most:
+            self._told = False
+        elif not self._told:
+            self._told = True
+            self.tell(
+                f"the flow is not solved: {self._in_words} leave a gap of {self.gap:.3g} bits/dim, "
+                f"and train.governor.max_steps is {most}. Do not trust the bits/dim of training; "
+                "raise max_steps or the penalties' weights, or lower the learning rate"
+            )
+
+    def _log(self, trainer: pl.Trainer, module: FlowTraining) -> None:
         number = {flow: k for k, flow in enumerate(module.model.blocks)}
         figures = {f"steps/block_{number[flow]}": float(step_count(flow)) for flow in self.blocks}
-        gap = self._total(refinement, module)
+        assert self.gap is not None  # it has been measured
         for logger in trainer.loggers:
             logger.log_metrics(
-                {**figures, "governor/gap": gap, "governor/returns": float(self.returns)},
+                {**figures, "governor/gap": self.gap, "governor/returns": float(self.returns)},
                 trainer.global_step,
             )
 
     def state_dict(self) -> dict[str, Any]:
         """Keep the steps and the sound weights, for a run that goes on."""
-        return {"steps": self.steps, "returns": self.returns, "sound": self._sound}
+        return {
+            "steps": self.steps,
+            "gap": self.gap,
+            "returns": self.returns,
+            "least": self._least,
+            "rest": self._rest,
+            "sound": self._sound,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with them."""
         for flow, count in zip(self.blocks, state_dict["steps"], strict=True):
             set_step_count(flow, count)
-        self.returns, self._sound = state_dict["returns"], state_dict["sound"]
+        self.gap, self.returns = state_dict["gap"], state_dict["returns"]
+        self._least, self._rest = state_dict["least"], state_dict["rest"]
+        self._sound = state_dict["sound"]
         self._goes_on = True
 
 
-def build_governor(recipe: Recipe, model: MultiscaleFlow, splits: Splits) -> StepGovernor | None:
+def build_governor(
+    recipe: Recipe,
+    model: MultiscaleFlow,
+    splits: Splits,
+    batch_size: int | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> StepGovernor | None:
     """Return the governor of the blocks whose recipe says ``step = "auto"``, if any does.
 
     Args:
         recipe: The recipe.
         model: Its flow.
         splits: Its data: the first validation points are what is watched.
+        batch_size: Points in a training step, which a look's cost is kept in proportion to; left
+            out, the recipe's.
+        tell: Takes what the governor has to say.
     """
-    blocks = [
+    blocks = governed_blocks(recipe, model)
+    if not blocks:
+        return None
+    table = recipe.train.governor or GovernorRecipe()
+    points = table.points or looked_at(batch_size or recipe.data.batch_size)
+    batch = splits.validation.head(points)
+    if splits.levels is not None:
+        seeded = torch.Generator().manual_seed(_SEED)
+        batch = UniformDequantization(splits.levels)(batch, seeded)
+    settings = GovernorSettings(table.tolerance, table.every, table.max_steps)
+    return StepGovernor(blocks, batch, settings, tell)
+
+
+def governed_blocks(recipe: Recipe, model: MultiscaleFlow) -> list[RegularizedFlow]:
+    """Return the blocks whose recipe says ``step = "auto"``."""
+    return [
         block
         for number, scale in enumerate(model.scale_list())
         for block in scale.blocks
         if recipe.for_scale(number).solver.step == "auto"
     ]
-    if not blocks:
-        return None
-    table = recipe.train.governor or GovernorRecipe()
-    batch = splits.validation.head(table.points)
-    if splits.levels is not None:
-        seeded = torch.Generator().manual_seed(_SEED)
-        batch = UniformDequantization(splits.levels)(batch, seeded)
-    settings = GovernorSettings(table.tolerance, table.every, table.max_steps)
-    return StepGovernor(blocks, batch, settings)
+
+
+def looked_at(batch_size: int) -> int:
+    """Return how many points a look takes, for it to cost little beside 50 training steps.
+
+    Example:
+        >>> looked_at(3), looked_at(32), looked_at(200)
+        (8, 48, 64)
+    """
+    return min(64, max(8, 3 * batch_size // 2))
 
 
 def _averagings(trainer: pl.Trainer) -> list[WeightAveraging]:
     """Running means of the weights, which keep a state beside the model's."""
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     return [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
+
+
+def _some_are_fewer(steps: list[int], than: list[int]) -> bool:
+    return any(n < m for n, m in zip(steps, than, strict=True))
 
 
 def _bits(module: FlowTraining) -> float:

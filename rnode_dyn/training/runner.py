@@ -23,7 +23,7 @@ from rnode_dyn.report.html import write_report
 from rnode_dyn.report.pictures import draw_pictures
 from rnode_dyn.training.evaluate import evaluate
 from rnode_dyn.training.folder import RunFolder
-from rnode_dyn.training.governor import build_governor
+from rnode_dyn.training.governor import StepGovernor, build_governor
 from rnode_dyn.training.history import RunLogger
 from rnode_dyn.training.layout import lay_out
 from rnode_dyn.training.stages import Trained, data_module, train_stages
@@ -87,7 +87,7 @@ def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Conso
         if not _is_first():
             # The command was started again for this process; the first one tells how it ended.
             raise SystemExit(0)
-        return _finish(recipe, splits, folder, trained)
+        return _finish(recipe, splits, folder, trained, _last_governor(trainers))
     except SolverError as error:
         if folder.last_checkpoint.is_file():
             error.add_note(f"the last sound weights are in {folder.last_checkpoint}")
@@ -108,13 +108,23 @@ def _trainers(
 ) -> list[pl.Trainer]:
     """One for each stage; before the first there is no telling which process this is."""
     logger, trainers = RunLogger(folder), []
-    for stage in recipe.train.stages:
-        solves = stage.objective == "likelihood"
-        governor = build_governor(recipe, model, splits) if solves else None
-        shown = console if _is_first() else Console(quiet=True)
-        extra = [] if governor is None else [governor]
-        trainers.append(make_trainer(recipe, stage, folder, logger, shown, extra))
+    shown = console if _is_first() else Console(quiet=True)
+
+    def tell(text: str) -> None:
+        shown.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    for number, stage in enumerate(recipe.train.stages):
+        extra = []
+        if stage.objective == "likelihood":
+            governor = build_governor(recipe, model, splits, stage.batch_size, tell)
+            extra = [] if governor is None else [governor]
+        trainers.append(make_trainer(recipe, number, folder, logger, shown, extra))
     return trainers
+
+
+def _last_governor(trainers: list[pl.Trainer]) -> StepGovernor | None:
+    callbacks = [callback for trainer in trainers for callback in trainer.callbacks]  # type: ignore[attr-defined]
+    return next((c for c in reversed(callbacks) if isinstance(c, StepGovernor)), None)
 
 
 def _is_first() -> bool:
@@ -155,6 +165,7 @@ def _finish(
     splits: Splits,
     folder: RunFolder,
     trained: Trained,
+    governor: StepGovernor | None,
 ) -> RunResult:
     """Measure the best weights on the test split, and draw from them."""
     _, model = folder.load()
@@ -177,6 +188,7 @@ def _finish(
         wall_clock_s=trained.past.wall_clock_s,
         training_s=trained.past.training_s,
         seed=recipe.seed,
+        governor=governor,
     )
     folder.write_summary(summary)
     write_report(folder)

@@ -9,6 +9,7 @@ from torch import nn
 
 from rnode_dyn.report.architecture import count_parameters
 from rnode_dyn.training.evaluate import Evaluation
+from rnode_dyn.training.governor import StepGovernor
 
 _REPORTED = (
     "bits_per_dim",
@@ -33,6 +34,7 @@ def summarize(
     wall_clock_s: float,
     training_s: float,
     seed: int,
+    governor: StepGovernor | None = None,
 ) -> dict[str, Any]:
     """Return ``summary.json``'s content.
 
@@ -43,6 +45,7 @@ def summarize(
         wall_clock_s: Seconds from the first step to the end of training.
         training_s: The same without validation.
         seed: The run's seed.
+        governor: Who chose the training's steps, if anybody did.
     """
     figures = evaluation.as_dict()
     return {
@@ -51,9 +54,16 @@ def summarize(
         "train_steps": train_steps,
         "wall_clock_s": round(wall_clock_s, 2),
         "training_s": round(training_s, 2),
+        **_governed(governor),
         "seed": seed,
         "versions": _versions(),
     }
+
+
+def _governed(governor: StepGovernor | None) -> dict[str, Any]:
+    """How the flow was solved in training, where that was not the recipe's to say."""
+    names = ("steps", "gap", "returns")
+    return {f"governor_{name}": getattr(governor, name, None) for name in names}
 
 
 def _versions() -> dict[str, str]:

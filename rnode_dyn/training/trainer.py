@@ -25,7 +25,7 @@ _LOG_EVERY = 10
 
 def make_trainer(
     recipe: Recipe,
-    stage: StageRecipe,
+    number: int,
     folder: RunFolder,
     logger: RunLogger,
     console: Console,
@@ -35,7 +35,7 @@ def make_trainer(
 
     Args:
         recipe: The recipe.
-        stage: Its stage, complete.
+        number: Number of the stage, from 0.
         folder: Where checkpoints and pictures go.
         logger: Where figures go.
         console: Where progress is shown.
@@ -45,6 +45,7 @@ def make_trainer(
         RecipeError: if this machine has not what the recipe asks for.
     """
     train = recipe.train
+    stage = train.stages[number]
     in_steps = train.validate_every_steps
     try:
         with quiet_lightning():
@@ -63,7 +64,7 @@ def make_trainer(
                 num_sanity_val_steps=0,
                 log_every_n_steps=_LOG_EVERY,
                 logger=logger,
-                callbacks=[*_callbacks(recipe, stage, folder, console), *extra, Keeper(folder)],
+                callbacks=[*_callbacks(recipe, number, folder, console), *extra, Keeper(folder)],
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
@@ -75,12 +76,13 @@ def _time_limit(stage: StageRecipe) -> timedelta | None:
     return None if stage.max_minutes is None else timedelta(minutes=stage.max_minutes)
 
 
-def _callbacks(
-    recipe: Recipe, stage: StageRecipe, folder: RunFolder, console: Console
-) -> list[Callback]:
-    limit = _time_limit(stage)
+def _callbacks(recipe: Recipe, number: int, folder: RunFolder, console: Console) -> list[Callback]:
+    stages = recipe.train.stages
+    limit = _time_limit(stages[number])
+    seconds = None if limit is None else limit.total_seconds()
+    name = f"stage {number + 1}/{len(stages)}, {stages[number].objective}"
     callbacks: list[Callback] = [
-        TrainingDisplay(console, max_seconds=None if limit is None else limit.total_seconds()),
+        TrainingDisplay(console, max_seconds=seconds, name=name if len(stages) > 1 else ""),
         StepSeed(recipe.seed),
     ]
     if recipe.samples.every is not None:

@@ -123,6 +123,11 @@ def test_a_block_that_is_solved_does_not_make_up_for_one_at_its_limit() -> None:
     assert allocate(given_gaps, [2, 2, 2], [4] * 3, [1.0] * 3, TOLERANCE, MOST) == [4, 2, 2]
 
 
+def test_a_block_keeps_its_least() -> None:
+    gaps, steps, ones = [0.0] * 3, [5, 2, 1], [1.0] * 3
+    assert allocate(gaps, steps, [4] * 3, ones, TOLERANCE, MOST, [5, 1, 1]) == [5, 1, 1]
+
+
 def test_of_two_alike_the_cheaper_gets_the_steps() -> None:
     counts = allocate([0.01, 0.01], [4, 4], [4, 4], [1.0, 50.0], TOLERANCE, MOST)
     assert counts[0] > counts[1] >= 4
