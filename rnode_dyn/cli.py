@@ -19,7 +19,7 @@ from rnode_dyn.data.splits import Event, Splits
 from rnode_dyn.flows.divergence import ExactDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.errors import SolverError
-from rnode_dyn.recipe.build import build_model, describe_event, load_splits
+from rnode_dyn.recipe.build import build_model, describe_event, governed_blocks, load_splits
 from rnode_dyn.recipe.errors import RecipeError
 from rnode_dyn.recipe.load import list_recipes, load_recipe
 from rnode_dyn.recipe.overrides import Override, parse_override
@@ -35,6 +35,7 @@ from rnode_dyn.report.pictures import shows_as_image
 from rnode_dyn.report.reach import reach_figures, reach_table
 from rnode_dyn.report.runs import Run, labels, read_run
 from rnode_dyn.report.sampling import Drawing, Panels, Strip, Vectors
+from rnode_dyn.report.stages import likelihood_batch_size, stage_figures, stage_lines
 from rnode_dyn.report.table import run_figures, runs_table
 from rnode_dyn.training.evaluate import evaluate, first_of
 from rnode_dyn.training.evaluation_text import evaluation_text
@@ -371,21 +372,28 @@ def show_command(
     recipe = load_recipe(recipe_name, overrides or ())
     event = describe_event(recipe)
     model = build_model(recipe, event)
+    governed = governed_blocks(recipe, model)
     rate = _rate(recipe, model, event, flops, measure)
-    cost = training_cost(model, recipe.data.batch_size, evaluations)
+    cost = training_cost(model, likelihood_batch_size(recipe), evaluations, governed)
     if evaluations is not None and not cost.assumed:
         raise typer.BadParameter(
-            "--evaluations is for adaptive steps, and all blocks take fixed ones: leave it out"
+            "--evaluations is for steps that the training chooses, and all blocks take fixed "
+            "ones: leave it out"
         )
-    figures, samples = describe_model(model), train_size(recipe.data)
+    figures, samples = describe_model(model, governed), train_size(recipe.data)
+    stages = stage_figures(recipe, model, cost)
     if as_json:
         costs = cost_figures(cost, samples, rate)
-        _print_json({"name": recipe.name, "title": recipe.title, **figures, **costs})
+        named = {"name": recipe.name, "title": recipe.title}
+        _print_json({**named, **figures, **costs, "stages": stages})
         return
-    _out().print(architecture_tree(recipe.title or recipe.name, model))
+    _out().print(architecture_tree(recipe.title or recipe.name, model, governed))
     _out().print(
         f"{figures['continuous_blocks']} continuous blocks in {figures['scales']} scales; "
-        f"{_evaluations(figures, recipe)} evaluations in a training pass"
+        f"{_evaluations(figures)} in a training pass",
+        *stage_lines(recipe, stages),
+        sep="\n",
+        soft_wrap=True,
     )
     _out().print(
         "", cost_table(cost, samples, rate), "", *cost_notes(cost, samples, rate), sep="\n"
@@ -404,15 +412,13 @@ def _rate(
     if not measure:
         return None
     model.to(device_for(recipe.train.accelerator))
-    speed = measure_speed(model, event, recipe.data.batch_size)
+    speed = measure_speed(model, event, likelihood_batch_size(recipe))
     return Rate(speed.flops_per_second, speed.in_words())
 
 
-def _evaluations(figures: dict[str, Any], recipe: Recipe) -> str:
+def _evaluations(figures: dict[str, Any]) -> str:
     count = figures["evaluations_per_forward"]
-    if count is None:
-        return "adaptive"
-    return f"{count} or as few as solve it" if recipe.governed_scales else str(count)
+    return "as many evaluations as it takes" if count is None else f"{count} evaluations"
 
 
 @app.command("recipes")

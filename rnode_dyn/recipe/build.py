@@ -81,6 +81,22 @@ def describe_event(recipe: Recipe) -> Event:
         )
 
 
+def governed_blocks(recipe: Recipe, model: MultiscaleFlow) -> list[RegularizedFlow]:
+    """Return the blocks whose recipe says ``step = "auto"``.
+
+    Example:
+        >>> recipe = Recipe(name="x", data={"dataset": "fake"}, solver={"step": "auto"})
+        >>> len(governed_blocks(recipe, build_model(recipe)))
+        1
+    """
+    return [
+        block
+        for number, scale in enumerate(model.scale_list())
+        for block in scale.blocks
+        if recipe.for_scale(number).solver.step == "auto"
+    ]
+
+
 def load_splits(recipe: Recipe) -> Splits:
     """Load the recipe's data.
 

@@ -1,6 +1,7 @@
 """The shape of a model, for people as a tree and for machines as figures."""
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from rich.tree import Tree
@@ -13,14 +14,21 @@ from rnode_dyn.numerics.stepper import ExplicitRungeKutta
 from rnode_dyn.numerics.stepping import FixedStep
 
 
-def describe_model(model: MultiscaleFlow) -> dict[str, Any]:
+def describe_model(
+    model: MultiscaleFlow, governed: Collection[RegularizedFlow] = ()
+) -> dict[str, Any]:
     """Return a model's figures.
+
+    Args:
+        model: The flow.
+        governed: Its blocks whose steps the training chooses.
 
     Returns:
         ``parameters``, ``scales``, ``continuous_blocks``, ``latent_shapes``, and
-        ``evaluations_per_forward`` of one training pass: ``None`` where steps are adaptive.
+        ``evaluations_per_forward`` of one training pass: ``None`` where steps are adaptive, or
+        governed.
     """
-    evaluations = [evaluations_per_solve(block.solver, block.end_time) for block in model.blocks]
+    evaluations = [_known_evaluations(block, governed) for block in model.blocks]
     known = [count for count in evaluations if count is not None]
     return {
         "parameters": count_parameters(model),
@@ -30,6 +38,10 @@ def describe_model(model: MultiscaleFlow) -> dict[str, Any]:
         "event_shape": list(model.event_shape),
         "latent_shapes": [list(shape) for shape in model.latent_shapes],
     }
+
+
+def _known_evaluations(flow: RegularizedFlow, governed: Collection[RegularizedFlow]) -> int | None:
+    return None if flow in governed else evaluations_per_solve(flow.solver, flow.end_time)
 
 
 def evaluations_per_solve(solver: Solver, end_time: float) -> int | None:
@@ -48,7 +60,9 @@ def evaluations_per_solve(solver: Solver, end_time: float) -> int | None:
     return steps * tableau.stages - (steps - 1) * tableau.first_same_as_last
 
 
-def architecture_tree(name: str, model: MultiscaleFlow) -> Tree:
+def architecture_tree(
+    name: str, model: MultiscaleFlow, governed: Collection[RegularizedFlow] = ()
+) -> Tree:
     """Draw the model: scales, blocks with shapes and parameters, splits."""
     figures = describe_model(model)
     tree = Tree(
@@ -59,24 +73,27 @@ def architecture_tree(name: str, model: MultiscaleFlow) -> Tree:
     stations = iter(model.walk())
     for number, scale in enumerate(model.scale_list()):
         branch = tree.add(f"scale {number}")
-        _add_scale(branch, scale, stations)
+        _add_scale(branch, scale, stations, governed)
         if scale.split:
             branch.add(f"split: {_shape(model.latent_shapes[number])} leaves")
     tree.add(f"latent: {' '.join(_shape(shape) for shape in model.latent_shapes)}")
     return tree
 
 
-def _add_scale(branch: Tree, scale: Scale, stations: Any) -> None:
+def _add_scale(
+    branch: Tree, scale: Scale, stations: Any, governed: Collection[RegularizedFlow]
+) -> None:
     for step in scale.steps:
         if isinstance(step, RegularizedFlow):
-            branch.add(_block(step, next(stations).shape))
+            branch.add(_block(step, next(stations).shape, step in governed))
         else:
             branch.add("squeeze")
 
 
-def _block(flow: RegularizedFlow, shape: tuple[int, ...]) -> str:
+def _block(flow: RegularizedFlow, shape: tuple[int, ...], governed: bool) -> str:
     evaluations = evaluations_per_solve(flow.solver, flow.end_time)
     cost = "adaptive steps" if evaluations is None else f"{evaluations} evaluations"
+    cost = "auto steps" if governed else cost
     name = type(flow.field).__name__
     return (
         f"block {_shape(shape)}  {name}  {count_parameters(flow):,} parameters  "

@@ -1,6 +1,6 @@
 """What a training step costs: operations and memory, counted before anything is paid."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from rnode_dyn.fields.base import at_times
 from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Station
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -49,12 +50,12 @@ class BlockCost:
     Attributes:
         evaluation: The cost of one evaluation.
         counts: How many there are, and what is kept of them.
-        adaptive: Whether the number of steps is an assumption.
+        assumed: Whether the number of steps is an assumption.
     """
 
     evaluation: EvaluationCost
     counts: SolveCounts
-    adaptive: bool
+    assumed: bool
 
     @property
     def forward_flops(self) -> int:
@@ -90,7 +91,7 @@ class BlockCost:
             "evaluations": self.counts.forward,
             "evaluations_for_gradient": self.counts.again,
             "differentiated": self.counts.differentiated,
-            "assumed": self.adaptive,
+            "assumed": self.assumed,
         }
 
 
@@ -128,11 +129,14 @@ class TrainingCost:
     @property
     def assumed(self) -> bool:
         """Whether the number of steps of some block is an assumption."""
-        return any(block.adaptive for block in self.blocks)
+        return any(block.assumed for block in self.blocks)
 
 
 def training_cost(
-    model: MultiscaleFlow, batch_size: int = 1, evaluations: int | None = None
+    model: MultiscaleFlow,
+    batch_size: int = 1,
+    evaluations: int | None = None,
+    governed: Collection[RegularizedFlow] = (),
 ) -> TrainingCost:
     """Count what one training step costs.
 
@@ -143,9 +147,11 @@ def training_cost(
     Args:
         model: The flow.
         batch_size: Samples in the step.
-        evaluations: How often an adaptive training solve evaluates the field, about; left out,
-            four steps are assumed, as the paper's fixed step of 0.25 makes. Blocks with fixed
-            steps take no notice.
+        evaluations: How often an adaptive or governed training solve evaluates the field, about;
+            left out, four steps are assumed of adaptive ones, as the paper's fixed step of 0.25
+            makes, and of governed ones those that they begin with. Blocks with fixed steps take
+            no notice.
+        governed: The blocks whose steps the training chooses.
 
     Example:
         >>> from rnode_dyn import build_model, load_recipe
@@ -153,7 +159,10 @@ def training_cost(
         >>> cost.blocks[0].counts.forward, cost.forward_flops
         (16, 2097152)
     """
-    blocks = [_block_cost(station, batch_size, evaluations) for station in model.walk()]
+    blocks = [
+        _block_cost(station, batch_size, evaluations, station.flow in governed)
+        for station in model.walk()
+    ]
     return TrainingCost(batch_size, blocks)
 
 
@@ -187,12 +196,35 @@ def _differentiate(slope: Tensor, inputs: list[Tensor]) -> None:
     torch.autograd.grad(slope, inputs, torch.ones_like(slope), allow_unused=True)
 
 
-def _block_cost(station: Station, batch_size: int, evaluations: int | None) -> BlockCost:
-    flow = station.flow
-    adaptive = not isinstance(flow.solver.stepping, FixedStep)
-    solver = flow.solver
-    if adaptive:
-        steps = ASSUMED_STEPS if evaluations is None else steps_for(solver, evaluations)
-        solver = with_steps(solver, flow.end_time, steps)
+def matching_flops(model: MultiscaleFlow) -> int:
+    """Count a step of flow matching on one sample, its gradient included, as in training_cost.
+
+    Example:
+        >>> from rnode_dyn import build_model, load_recipe
+        >>> matching_flops(build_model(load_recipe("quickstart")))
+        98304
+    """
+    return sum(_regression_flops(station) for station in model.walk())
+
+
+def _regression_flops(station: Station) -> int:
+    field = deepcopy(station.flow.field).to("meta")
+    t, x = torch.zeros(1, device="meta"), torch.zeros(1, *station.shape, device="meta")
+    parameters: list[Tensor] = [p for p in field.parameters() if p.requires_grad]
+    with FlopCounterMode(display=False) as counter:
+        _differentiate(at_times(field, t, x), parameters)
+    return counter.get_total_flops()
+
+
+def _block_cost(
+    station: Station, batch_size: int, evaluations: int | None, governed: bool
+) -> BlockCost:
+    flow, solver = station.flow, station.flow.solver
+    adaptive = not isinstance(solver.stepping, FixedStep)
+    if (adaptive or governed) and evaluations is not None:
+        solver = with_steps(solver, flow.end_time, steps_for(solver, evaluations))
+    elif adaptive:
+        solver = with_steps(solver, flow.end_time, ASSUMED_STEPS)
     counts = count_solve(solver, flow.end_time)
-    return BlockCost(evaluation_cost(flow, station.shape, batch_size), counts, adaptive)
+    cost = evaluation_cost(flow, station.shape, batch_size)
+    return BlockCost(cost, counts, adaptive or governed)

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from rnode_dyn.report.cost import ASSUMED_STEPS, TrainingCost
+from rnode_dyn.report.cost import TrainingCost
 from rnode_dyn.report.epoch import hours
 
 _THOUSAND = 1000
@@ -60,7 +60,7 @@ def cost_table(cost: TrainingCost, samples: int | None, rate: Rate | None) -> Ta
     table.add_row("forward pass", *_scaled(figures["flops_per_image_forward"], cost, count))
     table.add_row("training step", *_scaled(flops, cost, count))
     kept = (figures["memory_per_image_bytes"], figures["memory_per_batch_bytes"])
-    table.add_row("memory for the gradient", *(_unit(n, "B") for n in kept), "")
+    table.add_row("memory for the gradient", *(unit(n, "B") for n in kept), "")
     if rate is not None:
         table.add_row("time", *(_clock(n * flops, rate) for n in (1, cost.batch_size, count)))
     return table
@@ -70,23 +70,23 @@ def cost_notes(cost: TrainingCost, samples: int | None, rate: Rate | None) -> li
     """Return what has to be known to read the table, a line each."""
     notes = []
     if cost.assumed:
-        counts = sorted({block.counts.forward for block in cost.blocks if block.adaptive})
+        counts = sorted({block.counts.forward for block in cost.blocks if block.assumed})
         listed = ", ".join(map(str, counts))
         notes.append(
-            f"assumed: {listed} evaluations in a block of adaptive steps, none rejected "
-            f"({ASSUMED_STEPS} steps unless --evaluations N says otherwise)"
+            f"assumed: {listed} evaluations in a block whose steps the training chooses "
+            "(--evaluations N says otherwise)"
         )
     if samples is None:
         notes.append("the size of the training split is not known without reading the data")
     if rate is None:
         notes.append("--flops 1e13 or --measure tells the time as well")
     else:
-        notes.append(f"{_unit(rate.flops_per_second, 'FLOP/s')}: {rate.source}")
+        notes.append(f"{unit(rate.flops_per_second, 'FLOP/s')}: {rate.source}")
     return notes
 
 
 def _scaled(flops: float, cost: TrainingCost, count: int) -> list[str]:
-    return [_unit(n * flops, "FLOP") for n in (1, cost.batch_size, count)]
+    return [unit(n * flops, "FLOP") for n in (1, cost.batch_size, count)]
 
 
 def _hours(samples: int | None, flops: float, rate: Rate | None) -> float | None:
@@ -109,11 +109,11 @@ def _clock(flops: float, rate: Rate) -> str:
     return f"{seconds:.2g} s"
 
 
-def _unit(value: float, unit: str) -> str:
+def unit(value: float, unit: str) -> str:
     """Return a number with a decimal prefix.
 
     Example:
-        >>> _unit(38_200_000_000, "FLOP"), _unit(512, "B")
+        >>> unit(38_200_000_000, "FLOP"), unit(512, "B")
         ('38.2 GFLOP', '512 B')
     """
     for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):

@@ -17,6 +17,7 @@ from rnode_dyn.fields.conv import ConvField
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.refinement import Refinement, refine, set_step_count, step_count
 from rnode_dyn.flows.regularized import RegularizedFlow
+from rnode_dyn.recipe.build import governed_blocks
 from rnode_dyn.recipe.schema import GovernorRecipe, Recipe
 from rnode_dyn.training.allocation import allocate
 from rnode_dyn.training.module import FlowTraining
@@ -284,16 +285,6 @@ def build_governor(
         batch = UniformDequantization(splits.levels)(batch, seeded)
     settings = GovernorSettings(table.tolerance, table.every, table.max_steps)
     return StepGovernor(blocks, batch, settings, tell)
-
-
-def governed_blocks(recipe: Recipe, model: MultiscaleFlow) -> list[RegularizedFlow]:
-    """Return the blocks whose recipe says ``step = "auto"``."""
-    return [
-        block
-        for number, scale in enumerate(model.scale_list())
-        for block in scale.blocks
-        if recipe.for_scale(number).solver.step == "auto"
-    ]
 
 
 def looked_at(batch_size: int) -> int:

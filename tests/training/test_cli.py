@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from rnode_dyn import NonFiniteStateError, RunResult, SolverError, cli
 from rnode_dyn.cli import app
-from rnode_dyn.recipe.load import RecipeEntry, list_recipes
+from rnode_dyn.recipe.load import RecipeEntry, list_recipes, load_recipe
 
 GOOD = """
 name = "good"
@@ -332,11 +332,31 @@ def test_show_measures_here() -> None:
 def test_show_says_what_it_assumes_of_adaptive_steps() -> None:
     adaptive = ("moons", "--set", "solver.algorithm=dopri5", "--set", "solver.rtol=1e-5")
     output = words_of(call("show", *adaptive).stdout)
-    assert "assumed: 25 evaluations in a block of adaptive steps, none rejected" in output
+    assert "assumed: 25 evaluations in a block whose steps the training chooses" in output
     usual, longer = shown(*adaptive), shown(*adaptive, "--evaluations", 49)
     assert usual["evaluations_per_forward"] is longer["evaluations_per_forward"] is None
     assert [f["blocks"][0]["evaluations"] for f in (usual, longer)] == [25, 49]
     assert usual["evaluations_assumed"] is True
+
+
+def test_show_knows_the_stages_and_who_chooses_their_steps() -> None:
+    figures = shown("mnist14-warm")
+    assert figures["evaluations_per_forward"] is None
+    assert figures["evaluations_assumed"] is True
+    first, last = figures["stages"]
+    recipe = load_recipe("mnist14-warm")
+    assert (first["objective"], last["objective"]) == ("flow-matching", "likelihood")
+    assert [s["batch_size"] for s in (first, last)] == [
+        stage.batch_size or recipe.data.batch_size for stage in recipe.train.stages
+    ]
+    assert figures["batch_size"] == last["batch_size"]
+    assert last["flops_per_image_step"] == figures["flops_per_image_step"]
+    assert 10 * first["flops_per_image_step"] < last["flops_per_image_step"]
+    output = words_of(call("show", "mnist14-warm").stdout)
+    assert "RK4, auto steps" in output
+    assert "stage 1 of 2: flow-matching for " in output
+    more = shown("mnist14-warm", "--evaluations", 40)
+    assert {block["evaluations"] for block in more["blocks"]} == {40}
 
 
 def test_show_knows_that_it_does_not_know_the_size_of_a_file(tmp_path: Path) -> None:

@@ -40,6 +40,17 @@ def test_elsewhere_there_are_plain_lines(tmp_path: Path) -> None:
     assert all(figure in last for figure in SHOWN)
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_each_of_several_stages_is_named(tmp_path: Path, terminal: bool) -> None:
+    stages = [{"objective": "flow-matching", "max_steps": 2}, {"max_steps": 2}]
+    stream = io.StringIO()
+    console = Console(file=stream, width=80, force_terminal=terminal)
+    run(tiny(epochs=None, stage=stages), tmp_path / "run", console=console)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    names = ["stage 1/2, flow-matching", "stage 2/2, likelihood"]
+    assert [line.strip() for line in plain.splitlines() if line.startswith("stage")] == names
+
+
 @pytest.mark.parametrize(
     ("seconds", "clock"), [(0.4, "0:00"), (59.7, "1:00"), (61, "1:01"), (3661, "1:01:01")]
 )

@@ -1,6 +1,7 @@
 """The governor of steps: in whole runs, and against a flow that learns its solver's error."""
 
 import csv
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging
+from rich.console import Console
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.utils.data import DataLoader
@@ -30,7 +32,7 @@ from rnode_dyn import (
 )
 from rnode_dyn.data import Event
 from rnode_dyn.flows.distribution import standard_normal_log_prob
-from rnode_dyn.flows.refinement import set_step_count, step_count
+from rnode_dyn.flows.refinement import Refinement, set_step_count, step_count
 from rnode_dyn.recipe.build import build_model, load_splits
 from rnode_dyn.training import runner
 from rnode_dyn.training.folder import RunFolder
@@ -99,17 +101,33 @@ def test_only_the_stiff_block_gets_more_steps(auto: RunResult) -> None:
     assert max(idle.values()) < min(stiff.values())
 
 
+def test_the_summary_says_how_the_flow_was_solved(
+    auto: RunResult, finished: RunResult, tmp_path: Path
+) -> None:
+    names = ("governor_steps", "governor_gap", "governor_returns")
+    steps, gap, returns = (auto.summary[name] for name in names)
+    assert len(steps) == 2
+    assert 0 < gap <= GovernorSettings().tolerance
+    assert returns == 0
+    assert [finished.summary[name] for name in names] == [None, None, None]
+
+
 def test_the_run_begins_solved(auto: RunResult) -> None:
     assert logged(auto.folder, "governor/gap")[0][1] <= GovernorSettings().tolerance
 
 
-def test_more_steps_than_the_most_are_never_given(
+def test_more_steps_than_the_most_are_never_given_and_that_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin_stiff(monkeypatch, 4.0)
     most = {"every": 2, "points": 16, "max_steps": 3}
-    result = run(governed(most, epochs=None, max_steps=4), tmp_path / "run")
+    stream = io.StringIO()
+    console = Console(file=stream, width=80)
+    result = run(governed(most, epochs=None, max_steps=4), tmp_path / "run", console=console)
+    assert stream.getvalue().count("the flow is not solved: 3 ") == 1
+    assert "train.governor.max_steps is 3" in stream.getvalue()
     assert {value for _, value in logged(result.folder, "steps/block_0")} == {3.0}
+    assert result.summary["governor_gap"] > GovernorSettings().tolerance
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.5, 4.0])
@@ -263,15 +281,18 @@ class Spy(pl.Callback):
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_a_flow_that_learned_the_solvers_error_goes_back(ema: float | None) -> None:
     model = linear_model(steps=64)
-    governor = StepGovernor(model.blocks, data(64), GovernorSettings(0.1, every=5, max_steps=64))
+    told: list[str] = []
+    settings = GovernorSettings(0.1, every=5, max_steps=64)
+    governor = StepGovernor(model.blocks, data(64), settings, told.append)
     spy = Spy(governor)
     averaging = [] if ema is None else [EMAWeightAveraging(decay=ema)]
     module = fit(model, 80, [*averaging, governor, Tempt(), spy])
     assert governor.returns >= 1
     assert spy.seen == governor.returns
+    assert sum("goes back to the weights of step 0" in text for text in told) >= 1
     # The schedule went on through the returns.
-    settings = module.optimizer_settings
-    expected = [0.3 * settings.factor(step, 80) for step in range(1, 81)]
+    factor = module.optimizer_settings.factor
+    expected = [0.3 * factor(step, 80) for step in range(1, 81)]
     assert spy.rates == pytest.approx(expected, abs=1e-9)
     x = data(500)
     properly = nats_at(model, 1024, x)
@@ -308,6 +329,33 @@ def test_errors_of_the_first_block_count_as_the_last_makes_them(sigma: float) ->
     # What the limit of ever more steps would change is 16/15 of what twice the steps do.
     off = (log_prob - exact).abs().mean().item() / (2 * math.log(2))
     assert off < 1.1 * settings.tolerance
+
+
+class Untimely(StepGovernor):
+    """Takes a step away at its first look, whatever the gap."""
+
+    def _adjust(self, refinement: Refinement, module: FlowTraining) -> None:
+        if module.trainer.global_step == self.settings.every and not self.tried:
+            self.tried = True
+            set_step_count(self.blocks[0], self.steps[0] - 58)
+        else:
+            super()._adjust(refinement, module)
+
+    tried = False
+
+
+def test_steps_that_were_needed_come_back_before_the_next_update() -> None:
+    model = linear_model(steps=64)
+    settings = GovernorSettings(0.1, every=5, max_steps=64)
+    governor = Untimely(model.blocks, data(64), settings)
+    fit(model, 6, [governor], rate=1e-9)
+    assert governor.tried
+    assert governor.gap is not None
+    assert governor.gap <= settings.tolerance
+    # No removal is tried while it rests, though the gap would allow for one.
+    kept = governor.steps
+    assert governor.state_dict()["rest"] > 0
+    assert kept[0] > 6
 
 
 def test_a_flow_that_stays_solved_never_goes_back() -> None:
