@@ -25,10 +25,12 @@ MANY = 16
 def trained_steps(folder: RunFolder, model: MultiscaleFlow) -> list[int]:
     """Steps of each block at the end of the training."""
     with folder.metrics.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("steps/block_0")]
-    if not rows:
-        return [step_count(block) for block in model.blocks]
-    return [int(float(rows[-1][f"steps/block_{k}"])) for k in range(len(model.blocks))]
+        rows = [row for row in csv.DictReader(file) if row.get("governor/gap")]
+    last = rows[-1] if rows else {}
+    return [
+        int(float(last.get(f"steps/block_{k}") or step_count(block)))
+        for k, block in enumerate(model.blocks)
+    ]
 
 
 @torch.no_grad()

@@ -191,7 +191,8 @@ def evaluate_command(
         bin_centre=bin_centre,
     )
     if as_json:
-        _print_json(evaluation.as_dict())
+        scored = RunFolder(run_path).checkpoint(checkpoint).stem
+        _print_json({"checkpoint": scored, **evaluation.as_dict()})
     else:
         _out().print(evaluation_text(evaluation))
 

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import cycle, islice, product
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,6 +25,7 @@ _SIZE, _DPI = (9.1, 8.2), 110
 # Okabe and Ito's colours, which the colour-blind tell apart, without the yellow: it is too light.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _LINES = ("-", "--", "-.")
+_NEXT_STAGE: dict[str, Any] = {"linestyle": ":", "lw": 1.2}
 # Ends of training that are further apart than this want a logarithmic axis.
 _FAR = 20.0
 # Curves with fewer points than this show each of them.
@@ -55,8 +56,10 @@ def curves_png(runs: Sequence[Run], against: Against) -> bytes:
         axes.set_ylim(bottom=0)
     panels[-1].set_xlabel(_X_LABELS[against])
     panels[-1].set_xscale(x_scale(runs, COLUMNS[against]))
-    pairs = zip(runs, lines, strict=True)
-    _add_legend(panels[0], [line for run, line in pairs if has_curve(run, against)])
+    shown = [line for run, line in zip(runs, lines, strict=True) if has_curve(run, against)]
+    if any(run.stage_starts(COLUMNS[against]) for run in runs):
+        shown.append(Line2D([], [], label="next stage", **_NEXT_STAGE, color="0.4"))
+    _add_legend(panels[0], shown)
     return _as_png(figure)
 
 
@@ -87,7 +90,7 @@ def _draw(axes: Axes, runs: Sequence[Run], x: str, y: str) -> list[Line2D]:
             horizontal, vertical, label=name, color=colour, linestyle=line, marker=marker, ms=3.5
         )
         for start in run.stage_starts(x):
-            axes.axvline(start, color=colour, linestyle=":", lw=1.2)
+            axes.axvline(start, color=colour, **_NEXT_STAGE)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return lines
