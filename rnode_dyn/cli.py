@@ -37,6 +37,8 @@ from rnode_dyn.report.runs import Run, labels, read_run
 from rnode_dyn.report.sampling import Drawing, Panels, Strip, Vectors
 from rnode_dyn.report.stages import likelihood_batch_size, stage_figures, stage_lines
 from rnode_dyn.report.table import run_figures, runs_table
+from rnode_dyn.training.bench import bench
+from rnode_dyn.training.bench_text import bench_table
 from rnode_dyn.training.evaluate import evaluate, first_of
 from rnode_dyn.training.evaluation_text import evaluation_text
 from rnode_dyn.training.exact import TooManyDimensionsError
@@ -420,6 +422,32 @@ def _rate(
 def _evaluations(figures: dict[str, Any]) -> str:
     count = figures["evaluations_per_forward"]
     return "as many evaluations as it takes" if count is None else f"{count} evaluations"
+
+
+@app.command("bench")
+@guarded
+def bench_command(
+    recipe_name: RecipeName,
+    overrides: Overrides = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Samples in a step.")
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Times each step is timed.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Time training steps here: likelihood by every sensitivity, and flow matching."""
+    recipe = load_recipe(recipe_name, overrides or ())
+    timed = bench(recipe, batch_size or likelihood_batch_size(recipe), rounds)
+    if as_json:
+        _print_json({"name": recipe.name, **asdict(timed)})
+        return
+    _out().print(
+        bench_table(timed),
+        "",
+        f"batch of {timed.batch_size:,}, {timed.precision}, {timed.device}; loss and gradient on "
+        f"noise, medians of {timed.rounds} rounds in turns",
+        sep="\n",
+    )
 
 
 @app.command("recipes")

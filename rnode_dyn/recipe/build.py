@@ -48,6 +48,13 @@ ALGORITHMS: dict[str, type[ExplicitRungeKutta]] = {
     "dopri8": algorithms.Dopri8,
 }
 
+SENSITIVITIES: dict[str, Sensitivity] = {
+    "discrete": DiscreteAdjoint(),
+    "checkpointed": CheckpointedAdjoint(),
+    "backsolve": BacksolveAdjoint(),
+    "interpolating": InterpolatingAdjoint(),
+}
+
 # The two that every run reports are integrated whatever their weight: they cost no evaluation.
 _ALWAYS: dict[str, type[Regularizer]] = {
     "kinetic_energy": KineticEnergy,
@@ -251,12 +258,7 @@ def _build_stepping(recipe: SteppingRecipe, end_time: float) -> Stepping:
 def _build_sensitivity(recipe: SolverRecipe) -> Sensitivity:
     if recipe.sensitivity == "checkpointed":
         return CheckpointedAdjoint(recipe.checkpoint_every or 1)
-    plain = {
-        "discrete": DiscreteAdjoint,
-        "backsolve": BacksolveAdjoint,
-        "interpolating": InterpolatingAdjoint,
-    }
-    return plain[recipe.sensitivity]()
+    return SENSITIVITIES[recipe.sensitivity]
 
 
 def _build_divergence(recipe: EvalDivergenceRecipe) -> Divergence:

@@ -56,20 +56,20 @@ def measure_speed(model: MultiscaleFlow, event: Event, batch_size: int) -> Speed
     """
     device = next(model.parameters(), torch.empty(0)).device
     with torch.random.fork_rng(cuda_devices_of(device)):
-        _timed_step(model, _noise(event, 1, device), event)
-        size, seconds = 1, _timed_step(model, _noise(event, 1, device), event)
+        _timed_step(model, noise_like(event, 1, device), event)
+        size, seconds = 1, _timed_step(model, noise_like(event, 1, device), event)
         while seconds < _LONG_ENOUGH and size < batch_size:
             size = min(batch_size, _GROWTH * size)
-            seconds = _timed_step(model, _noise(event, size, device), event)
+            seconds = _timed_step(model, noise_like(event, size, device), event)
     model.zero_grad()
-    return Speed(_flops_of_last_step(model, size) / seconds, size, seconds, _name_of(device))
+    return Speed(_flops_of_last_step(model, size) / seconds, size, seconds, device_name(device))
 
 
 def _timed_step(model: MultiscaleFlow, u: Tensor, event: Event) -> float:
-    _wait_for(u.device)
+    wait_for(u.device)
     start = time.perf_counter()
     Likelihood().loss(model, u, event).value.backward()
-    _wait_for(u.device)
+    wait_for(u.device)
     return time.perf_counter() - start
 
 
@@ -82,17 +82,20 @@ def _flops_of_last_step(model: MultiscaleFlow, batch_size: int) -> int:
     return total
 
 
-def _noise(event: Event, count: int, device: torch.device) -> Tensor:
+def noise_like(event: Event, count: int, device: torch.device) -> Tensor:
+    """Return noise of the data's shape: uniform for pixels, Gaussian for what is continuous."""
     draw = torch.randn if event.levels is None else torch.rand
     return draw(count, *event.shape, device=device)
 
 
-def _wait_for(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _name_of(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Return what a device is, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"

@@ -1,15 +1,12 @@
 """Running a recipe from data to summary."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
@@ -28,6 +25,7 @@ from rnode_dyn.training.history import RunLogger
 from rnode_dyn.training.layout import lay_out
 from rnode_dyn.training.stages import Trained, data_module, train_stages
 from rnode_dyn.training.summary import summarize
+from rnode_dyn.training.threads import torch_threads
 from rnode_dyn.training.trainer import make_trainer
 
 _RUN_FOLDER = "_RNODE_DYN_RUN_FOLDER"
@@ -70,7 +68,7 @@ def run(
         SolverError: if a solve breaks down; the last checkpoint is kept.
         KeyboardInterrupt: if the training was interrupted; the last checkpoint is kept.
     """
-    with _threads(recipe.train.threads):
+    with torch_threads(recipe.train.threads):
         return _run(recipe, output, resume, Console(quiet=True) if console is None else console)
 
 
@@ -135,17 +133,6 @@ def _is_first() -> bool:
 def _folder_of_all(path: Path) -> Path:
     """Return the first process's folder: Lightning starts the others with its environment."""
     return Path(os.environ.setdefault(_RUN_FOLDER, str(path)))
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Let torch use so many threads on the CPU, and then as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if count is None else count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def resume(folder: str | Path, console: Console | None = None) -> RunResult:

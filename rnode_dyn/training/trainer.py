@@ -47,28 +47,38 @@ def make_trainer(
     train = recipe.train
     stage = train.stages[number]
     in_steps = train.validate_every_steps
+    with blaming_the_devices(recipe), quiet_lightning():
+        return pl.Trainer(
+            accelerator=train.accelerator,
+            devices=train.devices,
+            num_nodes=train.nodes,
+            strategy=train.strategy,
+            precision=train.precision,
+            max_epochs=-1 if stage.epochs is None else stage.epochs,
+            max_steps=-1 if stage.max_steps is None else stage.max_steps,
+            max_time=_time_limit(stage),
+            gradient_clip_val=train.clip,
+            val_check_interval=in_steps,
+            check_val_every_n_epoch=train.validate_every if in_steps is None else None,
+            num_sanity_val_steps=0,
+            log_every_n_steps=_LOG_EVERY,
+            logger=logger,
+            callbacks=[*_callbacks(recipe, number, folder, console), *extra, Keeper(folder)],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+
+@contextmanager
+def blaming_the_devices(recipe: Recipe) -> Iterator[None]:
+    """Say of what Lightning refuses that the recipe's training asks for it.
+
+    Raises:
+        RecipeError: if this machine has not what the recipe asks for.
+    """
     try:
-        with quiet_lightning():
-            return pl.Trainer(
-                accelerator=train.accelerator,
-                devices=train.devices,
-                num_nodes=train.nodes,
-                strategy=train.strategy,
-                precision=train.precision,
-                max_epochs=-1 if stage.epochs is None else stage.epochs,
-                max_steps=-1 if stage.max_steps is None else stage.max_steps,
-                max_time=_time_limit(stage),
-                gradient_clip_val=train.clip,
-                val_check_interval=in_steps,
-                check_val_every_n_epoch=train.validate_every if in_steps is None else None,
-                num_sanity_val_steps=0,
-                log_every_n_steps=_LOG_EVERY,
-                logger=logger,
-                callbacks=[*_callbacks(recipe, number, folder, console), *extra, Keeper(folder)],
-                enable_progress_bar=False,
-                enable_model_summary=False,
-            )
-    except (MisconfigurationException, ValueError, ImportError) as error:
+        yield
+    except (MisconfigurationException, ValueError, ImportError, RuntimeError) as error:
         raise RecipeError(Problem(f"recipe {recipe.name}", "train", str(error))) from error
 
 
