@@ -9,6 +9,9 @@ _AIM = 0.5
 # What a block's gap may be, as a part of its share, for the block to get no more steps.
 _NEGLIGIBLE = 0.1
 
+# What is solved is solved otherwise only where that saves a part of the cost.
+_WORTH_A_CHANGE = 0.9
+
 
 def allocate(
     gaps: Sequence[float],
@@ -22,8 +25,9 @@ def allocate(
     """Return the cheapest numbers of steps whose gaps are expected to sum to the tolerance.
 
     A block's gap is taken to fall as n⁻ᵖ, p being its algorithm's order. Above the tolerance
-    steps are added, twice as many at most, where they help most for their cost. Below it one step
-    a block is taken away, where what is left is expected to stay below half of the tolerance.
+    steps are added, twice as many at most, where they help most for their cost. Below it blocks
+    change to between half and twice their steps, where what is left is expected to stay below
+    half of the tolerance and a tenth of the cost is saved.
 
     Args:
         gaps: What each block's steps leave unsolved; infinite where the solve failed.
@@ -37,16 +41,18 @@ def allocate(
     Example:
         >>> allocate([0.016, 0.001], [2, 2], [4, 4], [1.0, 1.0], tolerance=0.01, most=64)
         [3, 2]
-        >>> allocate([1e-5, 1e-5], [4, 4], [4, 4], [1.0, 1.0], tolerance=0.01, most=64)
-        [3, 3]
+        >>> allocate([1e-5, 1e-5], [8, 8], [4, 4], [1.0, 1.0], tolerance=0.01, most=64)
+        [4, 4]
     """
     solved = sum(gaps) <= tolerance
-    limits = [min(n if solved else 2 * n, most) for n in steps]
-    failed = [not math.isfinite(gap) for gap in gaps]
+    now = [min(n, most) for n in steps]
     floors = [1] * len(steps) if least is None else least
+    limits = [min(2 * n, most) for n in steps]
+    failed = [not math.isfinite(gap) for gap in gaps]
+    halves = [max(min(floor, n), math.ceil(n / 2)) for floor, n in zip(floors, now, strict=True)]
     counts = [
-        limit if lost else min(limit, max(floor, n - solved))
-        for n, limit, lost, floor in zip(steps, limits, failed, floors, strict=True)
+        limit if lost else n
+        for limit, lost, n in zip(limits, failed, halves if solved else now, strict=True)
     ]
 
     def expected(block: int, count: int) -> float:
@@ -56,6 +62,9 @@ def allocate(
         count = counts[block]
         return (expected(block, count) - expected(block, count + 1)) / costs[block]
 
+    def cost(of: list[int]) -> float:
+        return sum(count * each for count, each in zip(of, costs, strict=True))
+
     # Blocks that are as good as solved do not make up for one that is at its limit.
     negligible = 0.0 if solved else _NEGLIGIBLE * tolerance / len(steps)
     while sum(expected(k, n) for k, n in enumerate(counts)) > _AIM * tolerance:
@@ -64,4 +73,5 @@ def allocate(
         if not growing:
             break
         counts[max(growing, key=gain)] += 1
-    return counts
+    kept = solved and cost(counts) > _WORTH_A_CHANGE * cost(now)
+    return now if kept else counts

@@ -28,7 +28,7 @@ _SEED = 20_200_207
 _WIDE_OPEN = 10
 
 # Looks after a number of steps turned out too small, until a smaller one is tried again.
-_LOOKS_OF_REST = 10
+_LOOKS_OF_REST = 4
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class StepGovernor(pl.Callback):
     """Gives every block as few fixed steps as leave the flow solved, and watches over it.
 
     Every so many updates a held-out batch is solved at n and at 2n steps. Where the gap passes
-    the tolerance, the blocks that cause it get more steps; where it is far below, some are taken
-    away, and given back at once if the flow is not solved without them. A flow whose likelihood,
+    the tolerance, the blocks that cause it get more steps; where fewer are expected to do, some are
+    taken away, and given back at once if the flow is not solved without them. A flow whose likelihood,
     properly solved, has become worse while the gap opened wide has learned the solver's error: it
     goes back to the weights that were last found sound, and the blocks to blame have a step more
     than they had for the rest of the training.

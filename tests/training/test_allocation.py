@@ -46,12 +46,16 @@ def _within_limits(found: Blocks, counts: list[int]) -> None:
 
 def _at_most_doubled(found: Blocks, counts: list[int]) -> None:
     for (_, steps, *_), count in zip(found, counts, strict=True):
-        assert steps - 1 <= count <= 2 * steps
+        assert math.ceil(steps / 2) <= count <= 2 * steps
 
 
-def _added_or_taken_away_never_both(found: Blocks, counts: list[int]) -> None:
-    for (_, steps, *_), count in zip(found, counts, strict=True):
-        assert count <= steps if _is_solved(found) else count >= steps
+def _unsolved_loses_none_and_solved_costs_no_more(found: Blocks, counts: list[int]) -> None:
+    pairs = list(zip(found, counts, strict=True))
+    if not _is_solved(found):
+        assert all(count >= steps for (_, steps, *_), count in pairs)
+    elif counts != [steps for _, steps, *_ in found]:
+        before = sum(steps * cost for _, steps, _, cost in found)
+        assert sum(count * cost for (*_, cost), count in pairs) <= 0.9 * before
 
 
 def _expected_below_the_tolerance_where_solved(found: Blocks, counts: list[int]) -> None:
@@ -76,8 +80,10 @@ def _unsolved_grows_unless_at_its_limit(found: Blocks, counts: list[int]) -> Non
 
 
 test_steps_stay_within_their_limits = every_allocation(_within_limits)
-test_steps_at_most_double_and_one_is_taken_at_a_time = every_allocation(_at_most_doubled)
-test_steps_are_added_or_taken_away = every_allocation(_added_or_taken_away_never_both)
+test_steps_at_most_double_or_halve = every_allocation(_at_most_doubled)
+test_unsolved_loses_none_and_solved_costs_no_more = every_allocation(
+    _unsolved_loses_none_and_solved_costs_no_more
+)
 test_what_is_solved_is_expected_to_stay_so = every_allocation(
     _expected_below_the_tolerance_where_solved
 )
@@ -86,20 +92,19 @@ test_what_is_unsolved_gets_more_steps = every_allocation(_unsolved_grows_unless_
 
 
 @settings(deadline=None)
-@given(
-    st.lists(st.tuples(st.floats(0, 1), st.integers(1, MOST)), min_size=1, max_size=6),
-    st.floats(0.51, 1.0),
-)
-def test_what_is_solved_and_not_far_below_stays(
-    parts: list[tuple[float, int]], total: float
+@given(st.integers(1, MOST), st.floats(0.51, 1.0), st.integers(1, 6))
+def test_alike_blocks_that_are_solved_and_not_far_below_stay(
+    steps: int, total: float, count: int
 ) -> None:
-    whole = sum(part for part, _ in parts)
-    gaps = [total * TOLERANCE * part / whole if whole else total * TOLERANCE for part, _ in parts]
-    steps = [count for _, count in parts]
-    if not 0.5 * TOLERANCE < sum(gaps) <= TOLERANCE:
-        return
-    ones = [1.0] * len(parts)
-    assert allocate(gaps, steps, [4] * len(parts), ones, TOLERANCE, MOST) == steps
+    gaps, ones = [total * TOLERANCE / count] * count, [1.0] * count
+    counts = [steps] * count
+    if sum(gaps) <= TOLERANCE:
+        assert allocate(gaps, counts, [4] * count, ones, TOLERANCE, MOST) == counts
+
+
+def test_a_dear_block_gives_its_steps_for_those_of_a_cheap_one() -> None:
+    gaps, costs = [1e-6, 0.6 * TOLERANCE], [20.0, 1.0]
+    assert allocate(gaps, [8, 4], [4, 4], costs, TOLERANCE, MOST) == [4, 5]
 
 
 @settings(deadline=None)
