@@ -50,11 +50,11 @@ class StepGovernor(pl.Callback):
     """Gives every block as few fixed steps as leave the flow solved, and watches over it.
 
     Every so many updates a held-out batch is solved at n and at 2n steps. Where the gap passes
-    the tolerance, the blocks that cause it get more steps; where fewer are expected to do, some are
-    taken away, and given back at once if the flow is not solved without them. A flow whose likelihood,
-    properly solved, has become worse while the gap opened wide has learned the solver's error: it
-    goes back to the weights that were last found sound, and the blocks to blame have a step more
-    than they had for the rest of the training.
+    the tolerance, the blocks that cause it get more steps; where fewer are expected to do, some
+    are taken away, and given back at once if the flow is not solved without them. A flow whose
+    likelihood, properly solved, has become worse while the gap opened wide has learned the
+    solver's error: it goes back to the weights that were last found sound, and the blocks to
+    blame have a step more than they had for the rest of the training.
 
     Args:
         blocks: The blocks to govern; their training solvers make fixed steps.
