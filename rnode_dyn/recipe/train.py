@@ -95,7 +95,7 @@ class GovernorRecipe(Table):
     """Optimizer steps between two looks at the gap."""
 
     points: Count | None = None
-    """Validation points that are solved for it; absent: 1.5 times a batch, from 8 to 64."""
+    """Validation points that are solved for it; absent: as many as a batch has, from 8 to 64."""
 
     max_steps: Count = 64
     """Most steps that a block is given."""

@@ -98,7 +98,7 @@ class StepGovernor(pl.Callback):
         if self._is_solved:
             self._keep(trainer, pl_module, refinement)
         self._log(trainer, pl_module)
-        self._tell_unsolved()
+        self._tell_unsolved(self.steps)
 
     def on_train_batch_end(
         self,
@@ -120,8 +120,8 @@ class StepGovernor(pl.Callback):
         elif exploited:
             self._go_back(trainer, pl_module)
         self._log(trainer, pl_module)
-        self._tell_unsolved()
         self._adjust(refinement, pl_module)
+        self._tell_unsolved(before)
         if exploited:
             self._learn(before)
         elif _some_are_fewer(self.steps, before):
@@ -213,17 +213,17 @@ class StepGovernor(pl.Callback):
     def _in_words(self) -> str:
         return f"{' '.join(map(str, self.steps))} steps a block"
 
-    def _tell_unsolved(self) -> None:
-        """Say so, once, where no more steps can be given."""
-        most = self.settings.max_steps
-        if self._is_solved or max(self.steps) < most:
+    def _tell_unsolved(self, before: list[int]) -> None:
+        """Say so, once, where there were no more steps to give."""
+        if self._is_solved:
             self._told = False
-        elif not self._told:
+        elif self.steps == before and not self._told:
             self._told = True
             self.tell(
                 f"the flow is not solved: {self._in_words} leave a gap of {self.gap:.3g} bits/dim, "
-                f"and train.governor.max_steps is {most}. Do not trust the bits/dim of training; "
-                "raise max_steps or the penalties' weights, or lower the learning rate"
+                f"and train.governor.max_steps is {self.settings.max_steps}. Do not trust the "
+                "bits/dim of training; raise max_steps or the penalties' weights, or lower the "
+                "learning rate"
             )
 
     def _log(self, trainer: pl.Trainer, module: FlowTraining) -> None:
@@ -292,9 +292,9 @@ def looked_at(batch_size: int) -> int:
 
     Example:
         >>> looked_at(3), looked_at(32), looked_at(200)
-        (8, 48, 64)
+        (8, 32, 64)
     """
-    return min(64, max(8, 3 * batch_size // 2))
+    return min(64, max(8, batch_size))
 
 
 def _averagings(trainer: pl.Trainer) -> list[WeightAveraging]:

@@ -1,5 +1,6 @@
 """The figures that a run leaves behind."""
 
+import math
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -61,9 +62,16 @@ def summarize(
 
 
 def _governed(governor: StepGovernor | None) -> dict[str, Any]:
-    """How the flow was solved in training, where that was not the recipe's to say."""
-    names = ("steps", "gap", "returns")
-    return {f"governor_{name}": getattr(governor, name, None) for name in names}
+    """How the flow was solved in training, where that was not the recipe's to say.
+
+    A gap that is infinite, since a solve broke down, is none that JSON knows.
+    """
+    gap = None if governor is None else governor.gap
+    return {
+        "governor_steps": None if governor is None else governor.steps,
+        "governor_gap": gap if gap is not None and math.isfinite(gap) else None,
+        "governor_returns": None if governor is None else governor.returns,
+    }
 
 
 def _versions() -> dict[str, str]:
