@@ -202,7 +202,7 @@ def matching_flops(model: MultiscaleFlow) -> int:
     Example:
         >>> from rnode_dyn import build_model, load_recipe
         >>> matching_flops(build_model(load_recipe("quickstart")))
-        98304
+        180224
     """
     return sum(_regression_flops(station) for station in model.walk())
 
