@@ -171,7 +171,8 @@ def evaluate_command(
     """Measure a trained flow on held-out data, and say how it was measured."""
     for override in map(parse_override, overrides or ()):
         _check_measures(override)
-    recipe, model = RunFolder(run_path).load(checkpoint, overrides or ())
+    folder = RunFolder(run_path)
+    recipe, model = folder.load(checkpoint, overrides or ())
     splits = load_splits(recipe)
     if not bin_centre and splits.event.levels is None:
         raise typer.BadParameter(
@@ -193,7 +194,7 @@ def evaluate_command(
         bin_centre=bin_centre,
     )
     if as_json:
-        scored = RunFolder(run_path).checkpoint(checkpoint).stem
+        scored = folder.checkpoint(checkpoint).stem
         _print_json({"checkpoint": scored, **evaluation.as_dict()})
     else:
         _out().print(evaluation_text(evaluation))
