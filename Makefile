@@ -18,6 +18,7 @@ test-all: $(VENV)/.developed
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.developed
 	$(BIN)/ruff check --fix .

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from warm_start import HELD_OUT, fit
 
 from rnode_dyn.data.splits import Splits
+from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.recipe.build import build_model, load_splits
-from rnode_dyn.training.module import FlowTraining
-from rnode_dyn.training.objective import bits_of
+from rnode_dyn.training.loop.module import FlowTraining
 
 
 @dataclass(frozen=True)

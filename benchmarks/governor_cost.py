@@ -17,13 +17,14 @@ from statistics import median
 import torch
 
 from rnode_dyn import Likelihood
+from rnode_dyn.costs.stages import likelihood_batch_size
 from rnode_dyn.flows.refinement import refine, set_step_count
 from rnode_dyn.recipe.build import load_splits
 from rnode_dyn.recipe.schema import GovernorRecipe
-from rnode_dyn.report.stages import likelihood_batch_size
-from rnode_dyn.training.folder import RunFolder
-from rnode_dyn.training.governor import build_governor
-from rnode_dyn.training.module import FlowTraining
+from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.weights import load_flow
+from rnode_dyn.training.governor.build import build_governor
+from rnode_dyn.training.loop.module import FlowTraining
 
 
 def seconds(act: Callable[[], object]) -> float:
@@ -37,7 +38,7 @@ def main(path: str, rounds: int = 15) -> None:
     """Print the ratio, and the part of the training that looks take."""
     torch.set_num_threads(1)
     folder = RunFolder(Path(path))
-    recipe, model = folder.load()
+    recipe, model = load_flow(folder)
     model.train()
     splits, batch_size = load_splits(recipe), likelihood_batch_size(recipe)
     governor = build_governor(recipe, model, splits, batch_size)

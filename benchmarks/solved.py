@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
+from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.refinement import set_step_count, step_count
 from rnode_dyn.recipe.build import load_splits
-from rnode_dyn.training.folder import RunFolder
-from rnode_dyn.training.module import FlowTraining
-from rnode_dyn.training.objective import bits_of
+from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.training.loop.module import FlowTraining
 
 MANY = 16
 

@@ -26,13 +26,14 @@ from torch import Tensor
 
 from rnode_dyn.data.module import FlowDataModule
 from rnode_dyn.data.splits import Splits
+from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.refinement import step_count
 from rnode_dyn.flows.straight_paths import Leg, legs
 from rnode_dyn.recipe.build import build_model, load_splits
-from rnode_dyn.training.governor import build_governor
-from rnode_dyn.training.module import FlowTraining, OptimizerSettings
-from rnode_dyn.training.objective import Objective, bits_of
-from rnode_dyn.training.trainer import quiet_lightning
+from rnode_dyn.training.governor.build import build_governor
+from rnode_dyn.training.loop.module import FlowTraining, OptimizerSettings
+from rnode_dyn.training.loop.trainer import quiet_lightning
+from rnode_dyn.training.objectives.base import Objective
 
 HELD_OUT = 250
 OVERRIDES = (

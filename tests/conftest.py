@@ -1,7 +1,14 @@
 """Settings for all tests."""
 
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from rnode_dyn import RunResult
 
 # Tests run side by side, on small tensors: threads within each would only be in the way.
 torch.set_num_threads(1)
@@ -11,3 +18,18 @@ torch.set_num_threads(1)
 def _one_seed() -> None:
     """Every test starts from the same random numbers, whatever ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def copied(finished: "RunResult", tmp_path: Path) -> Path:
+    """A copy of the finished run, to be written in."""
+    return Path(shutil.copytree(finished.folder, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> "RunResult":
+    """A finished run, to be read."""
+    from rnode_dyn import run
+    from tests.tiny import tiny
+
+    return run(tiny(), tmp_path_factory.mktemp("runs") / "tiny")

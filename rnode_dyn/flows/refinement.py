@@ -15,7 +15,7 @@ from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.random_state import cuda_devices_of
-from rnode_dyn.numerics.stepping import FixedStep
+from rnode_dyn.numerics.stepping.fixed import FixedStep
 
 
 @dataclass(frozen=True)

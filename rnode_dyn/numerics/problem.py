@@ -8,6 +8,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+# The right-hand side as the steppers call it: time is a Python float until it meets the field.
+RightHandSide = Callable[[float, Tensor], Tensor]
+
 
 @runtime_checkable
 class Field(Protocol):

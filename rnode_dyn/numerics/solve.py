@@ -1,19 +1,23 @@
 """Solving: a problem, and a solver made of algorithm, stepping and sensitivity."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.algorithms import Tsit5
-from rnode_dyn.numerics.dense import save_times
+from rnode_dyn.numerics.algorithms.base import Algorithm
+from rnode_dyn.numerics.algorithms.from_torchdyn import as_algorithm
+from rnode_dyn.numerics.algorithms.tsitouras import Tsit5
 from rnode_dyn.numerics.problem import ODEProblem
-from rnode_dyn.numerics.sensitivity import DiscreteAdjoint, Sensitivity
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.sensitivity.discrete import DiscreteAdjoint
 from rnode_dyn.numerics.stats import SolveStats
-from rnode_dyn.numerics.stepper import Algorithm, RightHandSide, Step
-from rnode_dyn.numerics.stepping import AdaptiveStep, FixedStep, Stepping
-from rnode_dyn.numerics.torchdyn_algorithms import as_algorithm
+from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
+from rnode_dyn.numerics.stepping.base import Stepping
+from rnode_dyn.numerics.stepping.dense import save_times
+from rnode_dyn.numerics.stepping.fixed import FixedStep
+from rnode_dyn.numerics.stepping.integrator import Integrator
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,14 @@ class Solver:
         self.sensitivity.check(self.algorithm_parameters)
 
     @property
+    def integrator(self) -> Integrator:
+        """What steps: the algorithm and the stepping."""
+        return Integrator(self.algorithm, self.stepping)
+
+    @property
     def algorithm_parameters(self) -> tuple[Tensor, ...]:
         """Parameters of the algorithm itself: a hypersolver's."""
-        if not isinstance(self.algorithm, torch.nn.Module):
-            return ()
-        return tuple(self.algorithm.parameters())
-
-    def steps(self, problem: ODEProblem, rhs: RightHandSide, stats: SolveStats) -> Iterator[Step]:
-        """Yield the accepted steps of a forward solve."""
-        norm = self.stepping.error_norm(problem.error_mask)
-        return self.stepping.steps(self.algorithm, rhs, problem.x0, problem.t_span, stats, norm)
+        return self.integrator.parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +118,6 @@ def solve(
         raise TypeError(f"solver is {solver!r}; write Solver(Tsit5(), AdaptiveStep(1e-5, 1e-5)).")
     times = save_times(problem.t_span, save_at)
     stats = SolveStats()
-    x = solver.sensitivity.integrate(problem, solver, times, stats)
+    x = solver.sensitivity.integrate(problem, solver.integrator, times, stats)
     x0 = problem.x0
     return Solution(torch.tensor(times, dtype=x0.dtype, device=x0.device), x, stats)

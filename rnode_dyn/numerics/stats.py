@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.stepper import RightHandSide
+from rnode_dyn.numerics.problem import RightHandSide
 
 
 @dataclass

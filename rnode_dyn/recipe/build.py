@@ -20,32 +20,41 @@ from rnode_dyn.flows.regularizers import (
     TotalDerivative,
 )
 from rnode_dyn.flows.transforms import LogitTransform, Shift, Squeeze, Transform
-from rnode_dyn.numerics import algorithms
-from rnode_dyn.numerics.sensitivity import (
-    BacksolveAdjoint,
-    CheckpointedAdjoint,
-    DiscreteAdjoint,
-    InterpolatingAdjoint,
-    Sensitivity,
+from rnode_dyn.numerics.algorithms.classic import (
+    RK4,
+    AdaptiveHeun,
+    Bosh3,
+    Euler,
+    Heun,
+    Midpoint,
 )
+from rnode_dyn.numerics.algorithms.dormand_prince import Dopri5, Dopri8
+from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
+from rnode_dyn.numerics.algorithms.tsitouras import Tsit5
+from rnode_dyn.numerics.sensitivity.backsolve import BacksolveAdjoint
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.sensitivity.checkpointed import CheckpointedAdjoint
+from rnode_dyn.numerics.sensitivity.discrete import DiscreteAdjoint
+from rnode_dyn.numerics.sensitivity.interpolating import InterpolatingAdjoint
 from rnode_dyn.numerics.solve import Solver
-from rnode_dyn.numerics.stepper import ExplicitRungeKutta
-from rnode_dyn.numerics.stepping import AdaptiveStep, FixedStep, Stepping
+from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
+from rnode_dyn.numerics.stepping.base import Stepping
+from rnode_dyn.numerics.stepping.fixed import FixedStep
 from rnode_dyn.recipe.divergence import EvalDivergenceRecipe
 from rnode_dyn.recipe.errors import Problem, RecipeError
 from rnode_dyn.recipe.schema import FieldRecipe, Recipe, RegularizersRecipe, ScaleParts, ScaleRecipe
 from rnode_dyn.recipe.solver import SolverRecipe, SteppingRecipe
 
 ALGORITHMS: dict[str, type[ExplicitRungeKutta]] = {
-    "euler": algorithms.Euler,
-    "midpoint": algorithms.Midpoint,
-    "heun": algorithms.Heun,
-    "rk4": algorithms.RK4,
-    "adaptive_heun": algorithms.AdaptiveHeun,
-    "bosh3": algorithms.Bosh3,
-    "dopri5": algorithms.Dopri5,
-    "tsit5": algorithms.Tsit5,
-    "dopri8": algorithms.Dopri8,
+    "euler": Euler,
+    "midpoint": Midpoint,
+    "heun": Heun,
+    "rk4": RK4,
+    "adaptive_heun": AdaptiveHeun,
+    "bosh3": Bosh3,
+    "dopri5": Dopri5,
+    "tsit5": Tsit5,
+    "dopri8": Dopri8,
 }
 
 SENSITIVITIES: dict[str, Sensitivity] = {

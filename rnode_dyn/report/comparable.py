@@ -4,22 +4,22 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rnode_dyn.report.runs import Run, labels
+from rnode_dyn.runs.record import RunRecord, labels
 
 # Figures are comparable where these are the same: what was scored, and how.
 _DATA = ("dataset", "variant", "image_size", "levels", "validation_size", "test_size")
 _PROTOCOL = ("split", "samples", "levels", "dequantization", "solvers", "divergences")
 
 
-def differences(runs: Sequence[Run]) -> list[str]:
+def differences(runs: Sequence[RunRecord]) -> list[str]:
     """Return a line for all that was not the same when runs were scored.
 
     Example:
         >>> from pathlib import Path
-        >>> from rnode_dyn.training.folder import RunFolder
+        >>> from rnode_dyn.runs.folder import RunFolder
         >>> sizes = {"a": 100, "b": 250}
         >>> differences([
-        ...     Run(RunFolder(Path(p)), {"name": p, "data": {"test_size": n}}, None, ())
+        ...     RunRecord(RunFolder(Path(p)), {"name": p, "data": {"test_size": n}}, None, ())
         ...     for p, n in sizes.items()
         ... ])
         ['data.test_size is not the same: a 100; b 250']
@@ -35,7 +35,10 @@ def differences(runs: Sequence[Run]) -> list[str]:
 
 
 def _difference(
-    runs: Sequence[tuple[str, Run]], table: str, key: str, of: Callable[[Run], dict[str, Any]]
+    runs: Sequence[tuple[str, RunRecord]],
+    table: str,
+    key: str,
+    of: Callable[[RunRecord], dict[str, Any]],
 ) -> str | None:
     values = [(name, of(run).get(key)) for name, run in runs]
     if len({json.dumps(value) for _, value in values}) <= 1:
@@ -44,11 +47,11 @@ def _difference(
     return f"{table}.{key} is not the same: {listed}"
 
 
-def _data(run: Run) -> dict[str, Any]:
+def _data(run: RunRecord) -> dict[str, Any]:
     return run.recipe.get("data", {})
 
 
-def _protocol(run: Run) -> dict[str, Any]:
+def _protocol(run: RunRecord) -> dict[str, Any]:
     return (run.summary or {}).get("protocol", {})
 
 

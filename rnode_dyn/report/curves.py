@@ -4,15 +4,15 @@ import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from itertools import cycle, islice, product
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rnode_dyn.report.runs import EVALUATIONS, HELD_OUT, JACOBIAN, SECONDS, STEP, Run, labels
+from rnode_dyn.runs.columns import EVALUATIONS, HELD_OUT, JACOBIAN, SECONDS, STEP, Against
+from rnode_dyn.runs.record import RunRecord, labels
 
-Against = Literal["seconds", "steps"]
 COLUMNS: dict[Against, str] = {"seconds": SECONDS, "steps": STEP}
 
 _X_LABELS: dict[Against, str] = {"seconds": "seconds of training", "steps": "training steps"}
@@ -32,12 +32,12 @@ _FAR = 20.0
 _FEW = 40
 
 
-def has_curve(run: Run, against: Against) -> bool:
+def has_curve(run: RunRecord, against: Against) -> bool:
     """Whether a run has a figure of any panel to draw against seconds or steps."""
     return any(run.curve(COLUMNS[against], column) for column, _ in _PANELS)
 
 
-def curves_png(runs: Sequence[Run], against: Against) -> bytes:
+def curves_png(runs: Sequence[RunRecord], against: Against) -> bytes:
     """Return a picture of some runs' trainings, about 1000 pixels wide.
 
     Args:
@@ -63,15 +63,14 @@ def curves_png(runs: Sequence[Run], against: Against) -> bytes:
     return _as_png(figure)
 
 
-def x_scale(runs: Sequence[Run], x: str) -> str:
+def x_scale(runs: Sequence[RunRecord], x: str) -> str:
     """Return the horizontal axis's scale: logarithmic for trainings of very different lengths.
 
     Example:
         >>> from pathlib import Path
-        >>> from rnode_dyn.training.folder import RunFolder
-        >>> short, long = (
-        ...     Run(RunFolder(Path("run")), {}, None, ({"step": end},)) for end in (10.0, 500.0)
-        ... )
+        >>> from rnode_dyn.runs.folder import RunFolder
+        >>> folder = RunFolder(Path("run"))
+        >>> short, long = (RunRecord(folder, {}, None, ({"step": end},)) for end in (10.0, 500.0))
         >>> x_scale([short, long], "step"), x_scale([short], "step")
         ('log', 'linear')
     """
@@ -79,7 +78,7 @@ def x_scale(runs: Sequence[Run], x: str) -> str:
     return "log" if ends and max(ends) > _FAR * min(ends) else "linear"
 
 
-def _draw(axes: Axes, runs: Sequence[Run], x: str, y: str) -> list[Line2D]:
+def _draw(axes: Axes, runs: Sequence[RunRecord], x: str, y: str) -> list[Line2D]:
     """Draw one column of all runs; return a line for each, without points where it has none."""
     lines = []
     for run, name, (line, colour) in zip(runs, labels(runs), _styles(len(runs)), strict=True):

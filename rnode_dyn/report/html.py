@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from rnode_dyn.report.curves import Against, curves_png, has_curve
-from rnode_dyn.report.runs import Run, read_run
-from rnode_dyn.training.folder import RunFolder
+from rnode_dyn.report.curves import curves_png, has_curve
+from rnode_dyn.runs.columns import Against
+from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.record import RunRecord, read_record
 
 _PICTURES = ("samples.png", "strip.png", "plane.png")
 _AXES: tuple[Against, ...] = ("seconds", "steps")
@@ -37,12 +38,12 @@ def write_report(folder: RunFolder) -> Path:
         RunError: if it is no run folder.
     """
     path = folder.path / "report.html"
-    page = _page(read_run(folder))
+    page = _page(read_record(folder))
     path.write_text("<!DOCTYPE html>\n" + page + "\n", encoding="utf-8")
     return path
 
 
-def _page(run: Run) -> str:
+def _page(run: RunRecord) -> str:
     # Built as a tree, so that what a recipe says is text, and never markup.
     html = Element("html", lang="en")
     head, body = SubElement(html, "head"), SubElement(html, "body")
@@ -60,7 +61,7 @@ def _page(run: Run) -> str:
     return tostring(html, encoding="unicode", method="html")
 
 
-def _add_figures(body: Element, run: Run) -> None:
+def _add_figures(body: Element, run: RunRecord) -> None:
     summary = run.summary
     if summary is None:
         latest = f"{run.held_out[-1].bits:.4g}" if run.held_out else "none yet"
@@ -89,7 +90,7 @@ def _add_pictures(body: Element, samples: Path) -> None:
             _add_image(body, (samples / name).read_bytes(), name)
 
 
-def _add_curves(body: Element, run: Run) -> None:
+def _add_curves(body: Element, run: RunRecord) -> None:
     against: Against | None = next((axis for axis in _AXES if has_curve(run, axis)), None)
     if against is not None:
         _add(body, "h2", "Training")

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rnode_dyn.report.runs import Run, labels
 from rnode_dyn.report.table import markdown_table, number
+from rnode_dyn.runs.record import RunRecord, labels
 
 _HEADS = ("run", "best held-out bits/dim", "training s until {target:.3f}", "times as fast")
 
 
-def seconds_to(run: Run, bits: float) -> float | None:
+def seconds_to(run: RunRecord, bits: float) -> float | None:
     """Return the first second of training at which a run's held-out bits/dim are so low.
 
     Returns:
@@ -18,7 +18,7 @@ def seconds_to(run: Run, bits: float) -> float | None:
     return next((score.seconds for score in run.held_out if score.bits <= bits), None)
 
 
-def reach_figures(runs: Sequence[Run]) -> dict[str, Any] | None:
+def reach_figures(runs: Sequence[RunRecord]) -> dict[str, Any] | None:
     """Return when each run reaches the first one's best held-out figure.
 
     Args:
@@ -41,7 +41,7 @@ def reach_figures(runs: Sequence[Run]) -> dict[str, Any] | None:
     }
 
 
-def reach_table(runs: Sequence[Run]) -> str | None:
+def reach_table(runs: Sequence[RunRecord]) -> str | None:
     """Return the same as a table in Markdown; a run that never gets there is said to."""
     figures = reach_figures(runs)
     if figures is None:
@@ -59,7 +59,7 @@ def reach_table(runs: Sequence[Run]) -> str | None:
     return markdown_table([head.format(target=target) for head in _HEADS], rows)
 
 
-def _until(run: Run, target: float) -> str:
+def _until(run: RunRecord, target: float) -> str:
     seconds = seconds_to(run, target)
     if seconds is not None:
         return f"{seconds:,.0f}"

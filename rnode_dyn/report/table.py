@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rnode_dyn.report.runs import SECONDS, STEP, Run, labels
+from rnode_dyn.runs.columns import SECONDS, STEP
+from rnode_dyn.runs.record import RunRecord, labels
 
 HEADS = (
     "run",
@@ -20,7 +21,7 @@ HEADS = (
 _NONE = "–"
 
 
-def runs_table(runs: Sequence[Run]) -> str:
+def runs_table(runs: Sequence[RunRecord]) -> str:
     """Return a row for each run; of an unfinished one what is known by now."""
     rows = [_cells(run, name) for run, name in zip(runs, labels(runs), strict=True)]
     return markdown_table(HEADS, rows)
@@ -40,7 +41,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def run_figures(run: Run) -> dict[str, Any]:
+def run_figures(run: RunRecord) -> dict[str, Any]:
     """Return a run as plain values: the summary's figures, and how the training stands."""
     latest, best = (run.held_out or [None])[-1], run.best
     return {
@@ -53,7 +54,7 @@ def run_figures(run: Run) -> dict[str, Any]:
     }
 
 
-def _cells(run: Run, name: str) -> list[str]:
+def _cells(run: RunRecord, name: str) -> list[str]:
     summary = run.summary
     if summary is None:
         return _unfinished(run, name)
@@ -73,7 +74,7 @@ def _cells(run: Run, name: str) -> list[str]:
     ]
 
 
-def _unfinished(run: Run, name: str) -> list[str]:
+def _unfinished(run: RunRecord, name: str) -> list[str]:
     scores = run.held_out
     held_out = f"{scores[-1].bits:.3f} held out" if scores else _NONE
     unknown = [_NONE] * 5

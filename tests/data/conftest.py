@@ -8,8 +8,7 @@ import pytest
 
 from rnode_dyn.data import Splits, celeba, cifar10, imagenet64, load_data, svhn
 from rnode_dyn.data.synthetic import DRAWS
-
-from .files import (
+from tests.data.files import (
     write_celeba,
     write_cifar10,
     write_imagenet64,

@@ -10,8 +10,7 @@ import pytest
 from rnode_dyn.data import DataError, MissingDataError, load_data
 from rnode_dyn.data.checksums import digest_of_images, verify
 from rnode_dyn.recipe import load_recipe
-
-from .files import write_cifar10, write_vectors
+from tests.data.files import write_cifar10, write_vectors
 
 
 @pytest.mark.parametrize("kind", ["md5", "sha256"])

@@ -22,8 +22,7 @@ from rnode_dyn.data import (
     load_data,
     pictures,
 )
-
-from .files import (
+from tests.data.files import (
     write_celeba,
     write_cifar10,
     write_imagenet64,

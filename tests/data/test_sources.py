@@ -20,8 +20,7 @@ from rnode_dyn.data import (
 )
 from rnode_dyn.data.mnist import FILES
 from rnode_dyn.data.splits import Split
-
-from .files import write_mnist, write_pictures, write_vectors
+from tests.data.files import write_mnist, write_pictures, write_vectors
 
 
 def test_digits_are_scikit_learns() -> None:

@@ -11,8 +11,7 @@ import torch
 import typer
 
 from rnode_dyn.cli import app
-
-from .pages import EXAMPLES, PAGES, blocks_of, name_of
+from tests.docs.pages import EXAMPLES, PAGES, blocks_of, name_of
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import rnode_dyn
-
-from .pages import PAGES, ROOT
+from tests.docs.pages import PAGES, ROOT
 
 pytest.importorskip("material", reason="the site needs the docs extra: pip install -e '.[docs]'")
 

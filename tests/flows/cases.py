@@ -31,9 +31,10 @@ from rnode_dyn import (
     TotalDerivative,
     Tsit5,
 )
-from rnode_dyn.numerics.error_norm import ErrorNorm
+from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats
-from rnode_dyn.numerics.stepper import Algorithm, RightHandSide, Step
+from rnode_dyn.numerics.stepping.error_norm import ErrorNorm
 
 ALGORITHMS = [Euler(), Midpoint(), Heun(), AdaptiveHeun(), RK4(), Bosh3(), Dopri5(), Tsit5()]
 ALGORITHMS.append(Dopri8())

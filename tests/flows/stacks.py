@@ -8,8 +8,7 @@ import numpy as np
 from torch import nn
 
 from rnode_dyn import ExactDivergence, MultiscaleFlow, RegularizedFlow, Scale, Solver
-
-from .cases import FINE
+from tests.flows.cases import FINE
 
 MakeField = Callable[[tuple[int, ...]], nn.Module]
 

@@ -16,11 +16,10 @@ from rnode_dyn import (
     RegularizedFlow,
     Solver,
 )
-from rnode_dyn.numerics.sensitivity import Sensitivity
-from rnode_dyn.numerics.stepper import Algorithm
-from rnode_dyn.numerics.stepping import Stepping
-
-from .cases import REGULARIZERS, SENSITIVITIES, flat, loss, name_of, randomize
+from rnode_dyn.numerics.algorithms.base import Algorithm
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.stepping.base import Stepping
+from tests.flows.cases import REGULARIZERS, SENSITIVITIES, flat, loss, name_of, randomize
 
 FIELDS = {
     "mlp": (lambda: MLPField((1, 4, 4), (8,)), (1, 4, 4)),

@@ -30,8 +30,7 @@ from rnode_dyn import (
     Solver,
 )
 from rnode_dyn.flows.result import FlowResult
-
-from .cases import REGULARIZERS, SENSITIVITIES, SmallField, loss, name_of, randomize
+from tests.flows.cases import REGULARIZERS, SENSITIVITIES, SmallField, loss, name_of, randomize
 
 
 def solver(sensitivity: object) -> Solver:

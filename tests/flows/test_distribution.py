@@ -26,8 +26,7 @@ from rnode_dyn import (
     Squeeze,
 )
 from rnode_dyn.flows.distribution import standard_normal_log_prob
-
-from .cases import FINE, REGULARIZERS, SENSITIVITIES, name_of, randomize
+from tests.flows.cases import FINE, REGULARIZERS, SENSITIVITIES, name_of, randomize
 
 
 def flow(field: nn.Module, solver: Solver = FINE) -> RegularizedFlow:

@@ -19,10 +19,9 @@ from rnode_dyn import (
 )
 from rnode_dyn.fields.base import value_and_vjp
 from rnode_dyn.flows.divergence import Divergence
-from rnode_dyn.numerics.sensitivity import Sensitivity
-from rnode_dyn.numerics.stepper import Algorithm
-
-from .cases import (
+from rnode_dyn.numerics.algorithms.base import Algorithm
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from tests.flows.cases import (
     ALGORITHMS,
     DIVERGENCES,
     FEW_STEPS,

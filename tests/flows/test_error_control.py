@@ -18,10 +18,9 @@ from rnode_dyn import (
 )
 from rnode_dyn.flows.divergence import Linearization
 from rnode_dyn.flows.regularizers import Regularizer
-from rnode_dyn.numerics.error_norm import NormName
-from rnode_dyn.numerics.stepper import Algorithm
-
-from .cases import EMBEDDED, RecordedStep, SmallField, name_of
+from rnode_dyn.numerics.algorithms.base import Algorithm
+from rnode_dyn.numerics.stepping.error_norm import NormName
+from tests.flows.cases import EMBEDDED, RecordedStep, SmallField, name_of
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,10 @@ from rnode_dyn import (
 )
 from rnode_dyn.flows.divergence import Divergence
 from rnode_dyn.flows.regularizers import Regularizer
-from rnode_dyn.numerics.sensitivity import Sensitivity
-from rnode_dyn.numerics.stepper import Algorithm
-from rnode_dyn.numerics.stepping import Stepping
-
-from .cases import (
+from rnode_dyn.numerics.algorithms.base import Algorithm
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.stepping.base import Stepping
+from tests.flows.cases import (
     ALGORITHMS,
     DIVERGENCES,
     REGULARIZERS,

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from rnode_dyn import ExactDivergence, FixedStep, FlowResult, RegularizedFlow, Solver
-from rnode_dyn.numerics.sensitivity import Sensitivity
-
-from .cases import FINE, REGULARIZERS, SENSITIVITIES, name_of
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from tests.flows.cases import FINE, REGULARIZERS, SENSITIVITIES, name_of
 
 DIM, BATCH = 3, 2
 

@@ -17,9 +17,10 @@ from rnode_dyn import (
     Scale,
     Solver,
 )
-from rnode_dyn.numerics.sensitivity import BacksolveAdjoint, InterpolatingAdjoint, Sensitivity
-
-from .cases import SENSITIVITIES, loss, name_of, randomize
+from rnode_dyn.numerics.sensitivity.backsolve import BacksolveAdjoint
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.sensitivity.interpolating import InterpolatingAdjoint
+from tests.flows.cases import SENSITIVITIES, loss, name_of, randomize
 
 STAGES = 4
 

@@ -19,8 +19,7 @@ from rnode_dyn import (
     Shift,
     Squeeze,
 )
-
-from .cases import FINE, randomize
+from tests.flows.cases import FINE, randomize
 
 IMAGE = (1, 8, 4)
 

@@ -23,9 +23,8 @@ from rnode_dyn import (
 )
 from rnode_dyn.flows.distribution import standard_normal_log_prob
 from rnode_dyn.flows.refinement import refine, set_step_count, step_count
-from rnode_dyn.numerics.stepper import ExplicitRungeKutta
-
-from .cases import FINE, randomize
+from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
+from tests.flows.cases import FINE, randomize
 
 SEED = 5
 

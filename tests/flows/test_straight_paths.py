@@ -17,8 +17,7 @@ from rnode_dyn import (
     Shift,
 )
 from rnode_dyn.flows.straight_paths import Leg, exit_times, legs
-
-from .stacks import STACKS, Stack
+from tests.flows.stacks import STACKS, Stack
 
 every_stack = pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS.keys())
 every_pace = pytest.mark.parametrize("pace", [1.0, 1.5, 2.0])

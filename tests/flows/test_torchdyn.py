@@ -24,8 +24,7 @@ from rnode_dyn import (
     RegularizedFlow,
     Solver,
 )
-
-from .cases import FEW_STEPS, REGULARIZERS, SENSITIVITIES, flat, loss, name_of, randomize
+from tests.flows.cases import FEW_STEPS, REGULARIZERS, SENSITIVITIES, flat, loss, name_of, randomize
 
 
 def with_sensitivity(sensitivity: object) -> Solver:

@@ -19,8 +19,7 @@ from rnode_dyn import (
     Squeeze,
     Transform,
 )
-
-from .cases import FINE, randomize
+from tests.flows.cases import FINE, randomize
 
 TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "logit": lambda: LogitTransform(0.05),

@@ -20,8 +20,7 @@ from rnode_dyn import (
     TotalDerivative,
 )
 from rnode_dyn.flows.regularizers import Regularizer
-
-from .cases import FEW_STEPS
+from tests.flows.cases import FEW_STEPS
 
 PENALTIES = [KineticEnergy, JacobianFrobenius, DirectionalDerivative, TotalDerivative]
 

@@ -1,1 +1,0 @@
-import rnode_dyn  # noqa: F401  # before torchdyn: it lets torchvision be imported

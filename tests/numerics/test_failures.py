@@ -19,16 +19,15 @@ from rnode_dyn import (
     Tsit5,
     solve,
 )
+from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
 from rnode_dyn.numerics.errors import (
     MaxStepsError,
     NonFiniteStateError,
     SolverError,
     StepSizeUnderflowError,
 )
-from rnode_dyn.numerics.sensitivity import Sensitivity
-from rnode_dyn.numerics.stepper import ExplicitRungeKutta
-
-from .cases import ALGORITHMS, EMBEDDED, FORWARD, SENSITIVITIES, Counter, Field, Span
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from tests.numerics.cases import ALGORITHMS, EMBEDDED, FORWARD, SENSITIVITIES, Counter, Field, Span
 
 EACH_SENSITIVITY = pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=str)
 EACH_STEPPING = pytest.mark.parametrize(

@@ -16,10 +16,17 @@ from rnode_dyn import (
     Solver,
     solve,
 )
-from rnode_dyn.numerics.sensitivity import Sensitivity
-from rnode_dyn.numerics.stepper import ExplicitRungeKutta
-
-from .cases import ALGORITHMS, EMBEDDED, FORWARD, SENSITIVITIES, Counter, SmallField, small_start
+from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from tests.numerics.cases import (
+    ALGORITHMS,
+    EMBEDDED,
+    FORWARD,
+    SENSITIVITIES,
+    Counter,
+    SmallField,
+    small_start,
+)
 
 SAVE_AT = [0.0, 0.33, 0.5, 0.9]
 STEPPINGS = [FixedStep(0.25), AdaptiveStep(1e-5, 1e-5)]

@@ -23,9 +23,9 @@ from rnode_dyn import (
     Shift,
     build_model,
 )
+from rnode_dyn.costs.architecture import describe_model
 from rnode_dyn.recipe.build import ALGORITHMS
 from rnode_dyn.recipe.names import FIXED_ALGORITHMS, AlgorithmName
-from rnode_dyn.report.architecture import describe_model
 
 
 def recipe(**tables: dict) -> Recipe:

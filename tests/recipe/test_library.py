@@ -8,9 +8,9 @@ from typer.testing import CliRunner
 
 from rnode_dyn import Recipe, build_model, load_recipe
 from rnode_dyn.cli import app
+from rnode_dyn.costs.architecture import describe_model
 from rnode_dyn.recipe import list_recipes
 from rnode_dyn.recipe.load import recipe_to_toml
-from rnode_dyn.report.architecture import describe_model
 
 NAMES = [entry.name for entry in list_recipes()]
 

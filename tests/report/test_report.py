@@ -15,9 +15,9 @@ from rnode_dyn.report.comparable import differences
 from rnode_dyn.report.curves import curves_png, has_curve, x_scale
 from rnode_dyn.report.html import write_report
 from rnode_dyn.report.reach import reach_figures, reach_table
-from rnode_dyn.report.runs import HELD_OUT, SECONDS, STEP, Run, labels, read_run
 from rnode_dyn.report.table import HEADS, run_figures, runs_table
-from rnode_dyn.training.folder import RunFolder
+from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.record import HELD_OUT, SECONDS, STEP, RunRecord, labels, read_record
 
 SUMMARY = {
     "bits_per_dim": 2.14331,
@@ -50,7 +50,7 @@ def make_run(
     summary: dict | None = SUMMARY,
     metrics: str | None = METRICS,
     data: dict | None = None,
-) -> Run:
+) -> RunRecord:
     path.mkdir(parents=True)
     folder = RunFolder(path)
     folder.samples.mkdir()
@@ -59,7 +59,7 @@ def make_run(
         folder.write_summary(summary)
     if metrics is not None:
         folder.metrics.write_text(metrics)
-    return read_run(folder)
+    return read_record(folder)
 
 
 def without(*names: str) -> str:
@@ -259,7 +259,7 @@ def test_a_folder_that_cannot_be_read_is_named(
     path = run.folder.path / file
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(RunError, match=says) as caught:
-        read_run(run.folder)
+        read_record(run.folder)
     assert str(run.folder.path) in str(caught.value)
 
 

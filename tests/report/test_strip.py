@@ -10,8 +10,7 @@ from rnode_dyn import MLPField, MultiscaleFlow, RegularizedFlow, Scale, Squeeze
 from rnode_dyn.data import Event
 from rnode_dyn.flows.transforms import Shift
 from rnode_dyn.report.strip import draw_strip, frames, latent_coordinates
-
-from .models import SHAPE, awake, multiscale
+from tests.report.models import SHAPE, awake, multiscale
 
 EVENT = Event(SHAPE, levels=256)
 

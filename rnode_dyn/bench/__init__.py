@@ -1,0 +1,1 @@
+"""What training steps take on this machine."""

@@ -1,0 +1,174 @@
+"""How fast this machine trains a recipe: steps of every kind, timed in turns."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+
+from rnode_dyn.bench.measure import device_name, noise_like, wait_for
+from rnode_dyn.bench.threads import torch_threads
+from rnode_dyn.data.splits import Event
+from rnode_dyn.flows.layout import lay_out
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.numerics.random_state import cuda_devices_of
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.recipe.build import SENSITIVITIES, build_model, describe_event
+from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.training.loop.trainer import blaming_the_devices
+from rnode_dyn.training.objectives.base import Objective
+from rnode_dyn.training.objectives.flow_matching import FlowMatching
+from rnode_dyn.training.objectives.likelihood import Likelihood
+
+OWN = "likelihood"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a step of one kind took.
+
+    Attributes:
+        name: The kind.
+        seconds: Of one step, the median over the rounds.
+        relative: Seconds over those of the recipe's own likelihood step in the same round, the
+            median over the rounds.
+        evaluations: Evaluations of the fields that it made, forward.
+        evaluations_backward: The same for its gradient.
+    """
+
+    name: str
+    seconds: float
+    relative: float
+    evaluations: int
+    evaluations_backward: int
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The timings, and of what.
+
+    Attributes:
+        batch_size: Samples in a step.
+        device: Where it ran.
+        precision: Lightning's name of the precision.
+        rounds: How often each kind was timed.
+        steps: The timings, the recipe's own likelihood step first.
+    """
+
+    batch_size: int
+    device: str
+    precision: str
+    rounds: int
+    steps: list[Timing]
+
+
+def bench(recipe: Recipe, batch_size: int | None = None, rounds: int = 5) -> Bench:
+    """Time a step of the likelihood under every sensitivity, a pass forward, and one of matching.
+
+    A step is the loss and its gradient, on noise of the data's shape; the optimizer is left out.
+    Kinds take turns, so that what else the machine does falls on all alike; the first turn of
+    each, which sets things up, does not count.
+
+    Args:
+        recipe: The recipe; its data are not read.
+        batch_size: Samples in a step; left out, the recipe's.
+        rounds: How often to time each kind.
+
+    Raises:
+        RecipeError: if this machine has not the device that the recipe asks for.
+
+    Example:
+        >>> from rnode_dyn import load_recipe
+        >>> timings = bench(load_recipe("quickstart"), batch_size=2, rounds=1).steps
+        >>> timings[0].name, timings[0].relative
+        ('likelihood', 1.0)
+    """
+    count = batch_size or recipe.data.batch_size
+    event = describe_event(recipe)
+    train = recipe.train
+    with blaming_the_devices(recipe):
+        fabric = Fabric(accelerator=train.accelerator, devices=1, precision=train.precision)
+    dtype = torch.float64 if train.precision == "64-true" else torch.float32
+    with torch_threads(train.threads), torch.random.fork_rng(cuda_devices_of(fabric.device)):
+        model = build_model(recipe, event).to(fabric.device, dtype).train()
+        lay_out(model, fabric.device)
+        kinds = _kinds(model, event, count, fabric)
+        taken = _in_turns(kinds, rounds + 1)
+        device = device_name(fabric.device)
+    own = [turn.seconds for turn in taken[OWN][1:]]
+    steps = [_timing(name, turns[1:], own) for name, turns in taken.items()]
+    return Bench(count, device, train.precision, rounds, steps)
+
+
+class Turn(NamedTuple):
+    """One step: seconds, and evaluations forward and back."""
+
+    seconds: float
+    evaluations: int
+    evaluations_backward: int
+
+
+Kinds = dict[str, Callable[[], Turn]]
+
+
+def _kinds(model: MultiscaleFlow, event: Event, batch_size: int, fabric: Fabric) -> Kinds:
+    """Return what takes a step of each kind, by name; the recipe's own likelihood step first."""
+
+    def step(objective: Objective, backward: bool = True) -> Turn:
+        u = noise_like(event, batch_size, fabric.device).to(next(model.parameters()).dtype)
+        wait_for(fabric.device)
+        start = time.perf_counter()
+        with fabric.autocast(), torch.set_grad_enabled(backward):
+            loss = objective.loss(model, u, event)
+        if backward:
+            loss.value.backward()
+        wait_for(fabric.device)
+        seconds = time.perf_counter() - start
+        model.zero_grad()
+        solved = [block.stats for block in model.blocks] if objective == Likelihood() else []
+        return Turn(seconds, sum(s.nfe for s in solved), sum(s.nfe_backward for s in solved))
+
+    def differentiated(sensitivity: Sensitivity) -> Callable[[], Turn]:
+        def take() -> Turn:
+            with _differentiated_by(sensitivity, model):
+                return step(Likelihood())
+
+        return take
+
+    return {
+        OWN: lambda: step(Likelihood()),
+        **{f"{OWN}, {name}": differentiated(way) for name, way in SENSITIVITIES.items()},
+        f"{OWN}, no gradient": lambda: step(Likelihood(), backward=False),
+        "flow-matching": lambda: step(FlowMatching()),
+    }
+
+
+@contextmanager
+def _differentiated_by(sensitivity: Sensitivity, model: MultiscaleFlow) -> Iterator[None]:
+    """Differentiate the training solves of all blocks so."""
+    solvers = [block.solver for block in model.blocks]
+    for block in model.blocks:
+        block.solver = replace(block.solver, sensitivity=sensitivity)
+    try:
+        yield
+    finally:
+        for block, solver in zip(model.blocks, solvers, strict=True):
+            block.solver = solver
+
+
+def _in_turns(kinds: Kinds, rounds: int) -> dict[str, list[Turn]]:
+    taken: dict[str, list[Turn]] = {name: [] for name in kinds}
+    for _ in range(rounds):
+        for name, take in kinds.items():
+            taken[name].append(take())
+    return taken
+
+
+def _timing(name: str, turns: list[Turn], own: list[float]) -> Timing:
+    relative = median(turn.seconds / base for turn, base in zip(turns, own, strict=True))
+    seconds = median(turn.seconds for turn in turns)
+    return Timing(name, seconds, relative, turns[-1].evaluations, turns[-1].evaluations_backward)

@@ -1,0 +1,101 @@
+"""How fast this machine trains a model: a few steps on noise, timed."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.costs.cost import evaluation_cost
+from rnode_dyn.data.splits import Event
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.numerics.random_state import cuda_devices_of
+from rnode_dyn.training.objectives.likelihood import Likelihood
+
+_LONG_ENOUGH = 1.0
+_GROWTH = 4
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was timed.
+
+    Attributes:
+        flops_per_second: Operations a second, loss and gradient.
+        batch_size: Samples in the timed step.
+        seconds: How long it took.
+        device: Where it ran.
+    """
+
+    flops_per_second: float
+    batch_size: int
+    seconds: float
+    device: str
+
+    def in_words(self) -> str:
+        """Return how it was measured."""
+        return f"measured here ({self.device}), batch of {self.batch_size}, {self.seconds:.2g} s"
+
+
+def device_for(accelerator: str) -> torch.device:
+    """Return where a recipe's training would run on this machine: on a GPU where it may."""
+    wants_gpu = accelerator in ("auto", "gpu", "cuda")
+    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+
+
+def measure_speed(model: MultiscaleFlow, event: Event, batch_size: int) -> Speed:
+    """Time training steps on noise of the data's shape.
+
+    The batch grows from one sample to the one asked for, until a step takes a second, so that
+    large models are timed in reasonable time; the first step, which sets things up, does not count.
+
+    Args:
+        model: The flow, in training mode, on the device to time.
+        event: What one sample looks like.
+        batch_size: The largest batch to time.
+    """
+    device = next(model.parameters(), torch.empty(0)).device
+    with torch.random.fork_rng(cuda_devices_of(device)):
+        _timed_step(model, noise_like(event, 1, device), event)
+        size, seconds = 1, _timed_step(model, noise_like(event, 1, device), event)
+        while seconds < _LONG_ENOUGH and size < batch_size:
+            size = min(batch_size, _GROWTH * size)
+            seconds = _timed_step(model, noise_like(event, size, device), event)
+    model.zero_grad()
+    return Speed(_flops_of_last_step(model, size) / seconds, size, seconds, device_name(device))
+
+
+def _timed_step(model: MultiscaleFlow, u: Tensor, event: Event) -> float:
+    wait_for(u.device)
+    start = time.perf_counter()
+    Likelihood().loss(model, u, event).value.backward()
+    wait_for(u.device)
+    return time.perf_counter() - start
+
+
+def _flops_of_last_step(model: MultiscaleFlow, batch_size: int) -> int:
+    """Count by the evaluations that were made, which with adaptive steps only the step tells."""
+    total = 0
+    for station in model.walk():
+        cost, stats = evaluation_cost(station.flow, station.shape, batch_size), station.flow.stats
+        total += cost.flops * (stats.nfe + stats.nfe_backward) + cost.gradient_flops * stats.nvjp
+    return total
+
+
+def noise_like(event: Event, count: int, device: torch.device) -> Tensor:
+    """Return noise of the data's shape: uniform for pixels, Gaussian for what is continuous."""
+    draw = torch.randn if event.levels is None else torch.rand
+    return draw(count, *event.shape, device=device)
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a device is, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"

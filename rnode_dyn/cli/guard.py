@@ -1,0 +1,56 @@
+"""What a user can get wrong, and how a command ends: one message, an exit status, no traceback."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import typer
+from rich.markup import escape
+
+from rnode_dyn.cli.printing import errors
+
+WRONG_INPUT = 2
+FAILED = 1
+INTERRUPTED = 130
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def guarded(command: Command) -> Command:
+    """Turn what a user can get wrong into one message and an exit status, without a traceback."""
+
+    @wraps(command)
+    def run_guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            errors().print("interrupted", style="yellow")
+            raise typer.Exit(INTERRUPTED) from None
+        except (OSError, ValueError, RuntimeError) as error:
+            status = exit_status(error)
+            if status is None:
+                raise
+            _say(error)
+            raise typer.Exit(status) from None
+
+    return run_guarded  # type: ignore[return-value]
+
+
+def exit_status(error: Exception) -> int | None:
+    """Return the status with which the command ends on an error; ``None`` for a fault of ours."""
+    # Imported here, since a command that goes well needs none of them.
+    from rnode_dyn.data.errors import DataError
+    from rnode_dyn.evaluation.errors import TooManyDimensionsError
+    from rnode_dyn.numerics.errors import SolverError
+    from rnode_dyn.recipe.errors import RecipeError
+    from rnode_dyn.runs.errors import RunError
+
+    if isinstance(error, SolverError):
+        return FAILED
+    told = (RecipeError, DataError, RunError, TooManyDimensionsError, OSError)
+    return WRONG_INPUT if isinstance(error, told) else None
+
+
+def _say(error: Exception) -> None:
+    message = "\n".join([str(error), *getattr(error, "__notes__", [])])
+    errors().print(f"[red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)

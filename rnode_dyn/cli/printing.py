@@ -1,0 +1,54 @@
+"""What the commands print: the answer to one stream, progress and messages to the other."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rnode_dyn.recipe.schema import Recipe
+    from rnode_dyn.runs.folder import RunFolder
+
+
+def out() -> Console:
+    """Where the answer goes."""
+    return Console()
+
+
+def errors() -> Console:
+    """Where progress and messages go: apart from the answer, so that --json prints JSON alone."""
+    return Console(stderr=True)
+
+
+def note(*lines: str) -> None:
+    """Say what a person should know beside the answer."""
+    for line in lines:
+        errors().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def announce(recipe: "Recipe", run: "RunFolder | None" = None) -> None:
+    """Say at once what the command is about, before what takes seconds is imported."""
+    where = "" if run is None else f"{run.path}: "
+    note(f"{where}{recipe.title or recipe.name}")
+
+
+def print_json(value: Any) -> None:
+    """Print the answer for machines."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def print_figures(figures: dict[str, Any]) -> None:
+    """Print figures by name; those that are not there are left out."""
+    table = Table(box=None, show_header=False)
+    for name, value in figures.items():
+        if value is not None:
+            table.add_row(name.replace("_", " "), _number(value))
+    out().print(table)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 100 else f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,96 @@
+"""``rnode-dyn report``: runs side by side."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rnode_dyn.cli.completion import complete_run
+from rnode_dyn.cli.options import AsJson
+from rnode_dyn.cli.printing import note, print_json
+from rnode_dyn.runs.columns import Against
+
+if TYPE_CHECKING:
+    from rnode_dyn.runs.record import RunRecord
+
+
+def report_command(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="RUN…", help="Run folders.", autocompletion=complete_run)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="Folder of curves.png; default: the run's, or report."),
+    ] = None,
+    against: Annotated[
+        Against, typer.Option("--x", help="What the curves are drawn against.")
+    ] = "seconds",
+    as_json: AsJson = False,
+) -> None:
+    """Compare runs: a table in Markdown, curves, and a page for each in its folder."""
+    from rnode_dyn.runs.find import find_run
+    from rnode_dyn.runs.record import read_record
+
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise typer.BadParameter("a RUN is given twice: give each once")
+    runs = [read_record(find_run(path)) for path in paths]
+    from rnode_dyn.report.curves import has_curve
+    from rnode_dyn.report.html import write_report
+
+    if output is not None and not any(has_curve(run, against) for run in runs):
+        raise typer.BadParameter(
+            f"--output is the folder of curves.png, and no RUN has figures against {against}: "
+            "leave it out"
+        )
+    pages = [write_report(run.folder) for run in runs]
+    curves = _write_curves(runs, against, output)
+    if as_json:
+        print_json(_report_figures(runs, pages, curves))
+        return
+    typer.echo(_report_text(runs))
+    note(*(f"written: {path}" for path in (*pages, curves) if path is not None))
+
+
+def _report_figures(
+    runs: list["RunRecord"], pages: list[Path], curves: Path | None
+) -> dict[str, Any]:
+    from rnode_dyn.report.comparable import differences
+    from rnode_dyn.report.reach import reach_figures
+    from rnode_dyn.report.table import run_figures
+
+    pairs = zip(runs, pages, strict=True)
+    return {
+        "runs": [{**run_figures(run), "report": str(page)} for run, page in pairs],
+        "reached": reach_figures(runs) if len(runs) > 1 else None,
+        "differences": differences(runs),
+        "curves": None if curves is None else str(curves),
+    }
+
+
+def _report_text(runs: list["RunRecord"]) -> str:
+    """Return the tables, and with them what keeps their figures from being compared."""
+    from rnode_dyn.report.comparable import differences
+    from rnode_dyn.report.reach import reach_table
+    from rnode_dyn.report.table import runs_table
+
+    reached = reach_table(runs) if len(runs) > 1 else None
+    notes = "\n".join(f"- {line}" for line in differences(runs))
+    return "\n\n".join(part for part in (runs_table(runs), reached, notes) if part)
+
+
+def _write_curves(runs: list["RunRecord"], against: Against, output: Path | None) -> Path | None:
+    """Draw the runs that have figures, and say which have none."""
+    from rnode_dyn.report.curves import curves_png, has_curve
+    from rnode_dyn.runs.record import labels
+
+    named = zip(runs, labels(runs), strict=True)
+    without = [name for run, name in named if not has_curve(run, against)]
+    if without:
+        note(f"no curve, since metrics.csv has nothing against {against}: {', '.join(without)}")
+    if len(without) == len(runs):
+        return None
+    folder = output or (runs[0].folder.path if len(runs) == 1 else Path("report"))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "curves.png"
+    path.write_bytes(curves_png(runs, against))
+    return path

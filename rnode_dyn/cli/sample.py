@@ -1,0 +1,95 @@
+"""``rnode-dyn sample``: draw from a trained flow."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rnode_dyn.cli.options import AsJson, CheckpointName, RunPath, Seed
+from rnode_dyn.cli.printing import announce, note, out, print_json
+
+if TYPE_CHECKING:
+    from rnode_dyn.data.splits import Event
+    from rnode_dyn.recipe.schema import Recipe
+    from rnode_dyn.report.sampling import Drawing
+
+
+def sample_command(
+    run_path: RunPath,
+    count: Annotated[
+        int | None,
+        typer.Option("-n", "--count", min=1, help="How many samples: 64, or 8 in a strip."),
+    ] = None,
+    temperatures: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--temperature",
+            help="Below 1: more typical samples. Given several times: a panel for each.",
+        ),
+    ] = None,
+    strip: Annotated[
+        bool, typer.Option("--strip", help="Show the samples on their way from noise to image.")
+    ] = False,
+    checkpoint: CheckpointName = None,
+    seed: Seed = 0,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="File; default: in the run's samples folder.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw samples: a picture of images, or a .npy file of vectors."""
+    from rnode_dyn.recipe.load import load_recipe
+    from rnode_dyn.runs.find import find_run
+
+    _check_temperatures(temperatures or [])
+    folder = find_run(run_path)
+    folder.checkpoint(checkpoint)
+    announce(load_recipe(folder.recipe), folder)
+    from rnode_dyn.recipe.build import describe_event
+    from rnode_dyn.runs.weights import load_flow
+
+    recipe, model = load_flow(folder, checkpoint)
+    event = describe_event(recipe)
+    drawing = _drawing(recipe, event, count, tuple(temperatures or ()), strip)
+    path = output or folder.samples / drawing.file_name
+    if path.suffix.lower() not in drawing.suffixes:
+        raise typer.BadParameter(f"--output is {path}: its name must end in {drawing.suffixes[0]}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    note(*drawing.draw(recipe, model, event, seed, path))
+    if as_json:
+        print_json({"file": str(path), **asdict(drawing), "seed": seed})
+    else:
+        out().print(f"{drawing.count} samples: {path}", soft_wrap=True)
+
+
+def _check_temperatures(temperatures: list[float]) -> None:
+    for temperature in temperatures:
+        if not 0 < temperature < math.inf:
+            raise typer.BadParameter(f"--temperature is {temperature}: write a positive number")
+
+
+def _drawing(
+    recipe: "Recipe",
+    event: "Event",
+    count: int | None,
+    temperatures: tuple[float, ...],
+    strip: bool,
+) -> "Drawing":
+    """Return what suits the samples: panels, where nothing else is asked, at the recipe's own."""
+    from rnode_dyn.report.pictures import shows_as_image
+    from rnode_dyn.report.sampling import Panels, Strip, Vectors
+
+    image = shows_as_image(event)
+    if strip and not image:
+        raise typer.BadParameter(
+            "--strip shows grey or coloured images, and this flow's samples are none"
+        )
+    if image and not strip:
+        return Panels(count or 64, temperatures or recipe.samples.temperatures)
+    if len(temperatures) > 1:
+        what = "a strip" if strip else "a file of vectors"
+        raise typer.BadParameter(f"{what} has one --temperature: give the others to commands apart")
+    kind, usual = (Strip, 8) if strip else (Vectors, 64)
+    return kind(count or usual, temperatures or (1.0,))

@@ -1,0 +1,100 @@
+"""``rnode-dyn show``: a recipe's model, and what training it costs."""
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rnode_dyn.cli.options import AsJson, Overrides, RecipeName
+from rnode_dyn.cli.printing import announce, out, print_json
+
+if TYPE_CHECKING:
+    from rnode_dyn.costs.text import Rate
+    from rnode_dyn.data.splits import Event
+    from rnode_dyn.flows.multiscale import MultiscaleFlow
+    from rnode_dyn.recipe.schema import Recipe
+
+
+def show_command(
+    recipe_name: RecipeName,
+    overrides: Overrides = None,
+    flops: Annotated[
+        float | None,
+        typer.Option("--flops", metavar="F", help="Operations a second, for hours per epoch."),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Time some training steps here instead.")
+    ] = False,
+    evaluations: Annotated[
+        int | None,
+        typer.Option("--evaluations", min=1, help="In a block, where steps are adaptive."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the model of a recipe, and what training it costs."""
+    from rnode_dyn.recipe.load import load_recipe
+
+    _check_rate(flops, measure)
+    recipe = load_recipe(recipe_name, overrides or ())
+    announce(recipe)
+    from rnode_dyn.costs.architecture import architecture_tree, describe_model
+    from rnode_dyn.costs.cost import training_cost
+    from rnode_dyn.costs.epoch import train_size
+    from rnode_dyn.costs.stages import likelihood_batch_size, stage_figures, stage_lines
+    from rnode_dyn.costs.text import cost_figures, cost_notes, cost_table
+    from rnode_dyn.recipe.build import build_model, describe_event, governed_blocks
+
+    event = describe_event(recipe)
+    model = build_model(recipe, event)
+    governed = governed_blocks(recipe, model)
+    rate = _rate(recipe, model, event, flops, measure)
+    cost = training_cost(model, likelihood_batch_size(recipe), evaluations, governed)
+    if evaluations is not None and not cost.assumed:
+        raise typer.BadParameter(
+            "--evaluations is for steps that the training chooses, and all blocks take fixed "
+            "ones: leave it out"
+        )
+    figures, samples = describe_model(model, governed), train_size(recipe.data)
+    stages = stage_figures(recipe, model, cost)
+    if as_json:
+        costs = cost_figures(cost, samples, rate)
+        named = {"name": recipe.name, "title": recipe.title}
+        print_json({**named, **figures, **costs, "stages": stages})
+        return
+    out().print(architecture_tree(recipe.title or recipe.name, model, governed))
+    out().print(
+        f"{figures['continuous_blocks']} continuous blocks in {figures['scales']} scales; "
+        f"{_evaluations(figures)} in a training pass",
+        *stage_lines(recipe, stages),
+        sep="\n",
+        soft_wrap=True,
+    )
+    out().print("", cost_table(cost, samples, rate), "", *cost_notes(cost, samples, rate), sep="\n")
+
+
+def _check_rate(flops: float | None, measure: bool) -> None:
+    if measure and flops is not None:
+        raise typer.BadParameter("--flops states what --measure finds out: drop one of them")
+    if flops is not None and not 0 < flops < math.inf:
+        raise typer.BadParameter(f"--flops is {flops}: write a positive number, such as 1e13")
+
+
+def _rate(
+    recipe: "Recipe", model: "MultiscaleFlow", event: "Event", flops: float | None, measure: bool
+) -> "Rate | None":
+    from rnode_dyn.bench.measure import device_for, measure_speed
+    from rnode_dyn.costs.stages import likelihood_batch_size
+    from rnode_dyn.costs.text import Rate
+
+    if flops is not None:
+        return Rate(flops, "as --flops states")
+    if not measure:
+        return None
+    model.to(device_for(recipe.train.accelerator))
+    speed = measure_speed(model, event, likelihood_batch_size(recipe))
+    return Rate(speed.flops_per_second, speed.in_words())
+
+
+def _evaluations(figures: dict[str, Any]) -> str:
+    count = figures["evaluations_per_forward"]
+    return "as many evaluations as it takes" if count is None else f"{count} evaluations"

@@ -1,0 +1,1 @@
+"""Likelihoods of held-out data, by named protocol."""

@@ -1,0 +1,122 @@
+"""One step of a method: what a stepping asks of an algorithm, and what it gets."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.problem import RightHandSide
+
+
+@dataclass(eq=False)
+class Step:
+    """One step of a method, from ``(t, x0)`` to ``(t + dt, x1)``.
+
+    Args:
+        t: Start time.
+        dt: Signed length.
+        x0: State at the start.
+        x1: State at the end.
+        slopes: The field at the stages; the first is the field at the start.
+        error: Estimate of the local error, where the method has one.
+        end_slope: The field at the end, once somebody has evaluated it.
+        ends_at: End time, where ``t + dt`` misses it by rounding.
+    """
+
+    t: float
+    dt: float
+    x0: Tensor
+    x1: Tensor
+    slopes: tuple[Tensor, ...]
+    error: Tensor | None = None
+    end_slope: Tensor | None = field(default=None, repr=False)
+    ends_at: float | None = None
+    kept_slopes: int = field(default=0, init=False, repr=False)
+    keeps_end: bool = field(default=False, init=False, repr=False)
+
+    @property
+    def t1(self) -> float:
+        """End time: ``ends_at`` where it is known, since ``t + dt`` may miss it by rounding."""
+        return self.t + self.dt if self.ends_at is None else self.ends_at
+
+    def give_up_tensors(self) -> list[Tensor]:
+        """Return what dense output is made of, and keep only the times."""
+        end = [] if self.end_slope is None else [self.end_slope]
+        tensors = [self.x0, self.x1, *self.slopes, *end]
+        self.x0 = self.x1 = self.x0.new_empty(0)
+        self.kept_slopes, self.keeps_end = len(self.slopes), bool(end)
+        self.slopes, self.end_slope, self.error = (), None, None
+        return tensors
+
+    def take_tensors(self, tensors: Iterator[Tensor]) -> None:
+        """Take back, from the front of ``tensors``, what was given up."""
+        self.x0, self.x1 = next(tensors), next(tensors)
+        self.slopes = tuple(next(tensors) for _ in range(self.kept_slopes))
+        self.end_slope = next(tensors) if self.keeps_end else None
+
+    def slope_at_end(self, rhs: RightHandSide) -> Tensor:
+        """Return the field at the end; it is evaluated at most once."""
+        if self.end_slope is None:
+            self.end_slope = rhs(self.t1, self.x1)
+        return self.end_slope
+
+
+class Algorithm(ABC):
+    """How to step: what a stepping asks of a one-step method."""
+
+    order: int
+
+    @property
+    def name(self) -> str:
+        """The name shown to people."""
+        return type(self).__name__
+
+    @property
+    def embedded_order(self) -> int | None:
+        """Order of the solution that the error estimate compares with; ``None`` without one."""
+        return None
+
+    @property
+    def backpropagates(self) -> bool:
+        """Whether autograd sees through a step."""
+        return True
+
+    @abstractmethod
+    def advance(
+        self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
+    ) -> Step:
+        """Make one step; ``slope``, the field at the start, is evaluated when it is not given."""
+
+    def interpolate(self, rhs: RightHandSide, step: Step, t: float) -> Tensor:
+        """State at a time within ``step``, as accurate as the method's own global error.
+
+        A cubic through both ends serves methods up to order 4; a more accurate method without an
+        interpolant of its own makes a shorter step from the same start.
+        """
+        if t == step.t:
+            return step.x0
+        if t == step.t1:
+            return step.x1
+        if self.order <= 4:
+            return hermite(step, step.slope_at_end(rhs), t)
+        return self.advance(rhs, step.t, t - step.t, step.x0, step.slopes[0]).x1
+
+
+def hermite(step: Step, end_slope: Tensor, t: float) -> Tensor:
+    """Cubic through both ends of a step with the field's slopes there (local error O(dt⁴))."""
+    s = (t - step.t) / step.dt
+    start = torch.lerp(step.x0, step.x1, s * s * (3 - 2 * s))
+    start = start.add(step.slopes[0], alpha=step.dt * s * (1 - s) ** 2)
+    return start.add(end_slope, alpha=-step.dt * s * s * (1 - s))
+
+
+def weighted_sum(
+    x: Tensor, dt: float, weights: Sequence[float], slopes: Sequence[Tensor]
+) -> Tensor:
+    """``x + dt · Σ weights · slopes``, passing over the zeros of the tableau."""
+    for weight, slope in zip(weights, slopes, strict=False):
+        if weight != 0.0:
+            x = x.add(slope, alpha=dt * weight)
+    return x

@@ -1,0 +1,62 @@
+"""The methods of low order: each a tableau, an order and a citation."""
+
+from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
+from rnode_dyn.numerics.algorithms.tableau import ButcherTableau
+
+
+class Euler(ExplicitRungeKutta):
+    """Euler's method, order 1, one evaluation a step."""
+
+    order = 1
+    tableau = ButcherTableau(a=(), b=(1.0,), c=(0.0,))
+
+
+class Midpoint(ExplicitRungeKutta):
+    """The explicit midpoint rule, order 2 (Runge 1895), two evaluations a step."""
+
+    order = 2
+    tableau = ButcherTableau(a=((1 / 2,),), b=(0.0, 1.0), c=(0.0, 1 / 2))
+
+
+class Heun(ExplicitRungeKutta):
+    """Heun's method, the explicit trapezoidal rule, order 2, for fixed steps."""
+
+    order = 2
+    tableau = ButcherTableau(a=((1.0,),), b=(1 / 2, 1 / 2), c=(0.0, 1.0))
+
+
+class AdaptiveHeun(ExplicitRungeKutta):
+    """Heun's method of order 2 with an embedded solution of order 1.
+
+    The embedded solution lies a quarter of the way from Heun's to Euler's. With Euler's own, as in
+    the textbook pair, the estimate is Euler's error, and the steps are half as long as the
+    tolerance asks for; the solution stays as near the tolerance as that of the other methods here.
+    """
+
+    order = 2
+    lower_order = 1
+    tableau = ButcherTableau(a=((1.0,),), b=(1 / 2, 1 / 2), c=(0.0, 1.0), b_embedded=(5 / 8, 3 / 8))
+
+
+class RK4(ExplicitRungeKutta):
+    """The classic Runge-Kutta method, order 4 (Kutta 1901), four evaluations a step."""
+
+    order = 4
+    tableau = ButcherTableau(
+        a=((1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)),
+        b=(1 / 6, 1 / 3, 1 / 3, 1 / 6),
+        c=(0.0, 1 / 2, 1 / 2, 1.0),
+    )
+
+
+class Bosh3(ExplicitRungeKutta):
+    """Order 3(2), first same as last: Bogacki & Shampine, Appl. Math. Lett. 2(4), 1989."""
+
+    order = 3
+    lower_order = 2
+    tableau = ButcherTableau(
+        a=((1 / 2,), (0.0, 3 / 4), (2 / 9, 1 / 3, 4 / 9)),
+        b=(2 / 9, 1 / 3, 4 / 9, 0.0),
+        c=(0.0, 1 / 2, 3 / 4, 1.0),
+        b_embedded=(7 / 24, 1 / 4, 1 / 3, 1 / 8),
+    )

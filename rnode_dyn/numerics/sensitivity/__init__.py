@@ -1,0 +1,1 @@
+"""How to differentiate through a solve: one file a sensitivity, and what they share."""

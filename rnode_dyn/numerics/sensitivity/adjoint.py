@@ -1,0 +1,151 @@
+"""Hooking a backward pass of our own into autograd; what all adjoints share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.problem import ODEProblem
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
+from rnode_dyn.numerics.stats import CountedField, SolveStats
+from rnode_dyn.numerics.stepping.integrator import Integrator
+
+_BACKWARD = "in the backward pass"
+
+Gradients = tuple[Tensor, Sequence[Tensor | None]]
+
+
+class AdjointRun(ABC):
+    """One solve and its backward pass.
+
+    Args:
+        problem: What is solved.
+        integrator: How; its algorithm and stepping also serve the backward pass.
+        times: When the state is wanted.
+        stats: Where both passes are counted.
+    """
+
+    def __init__(
+        self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
+    ) -> None:
+        self.problem, self.integrator, self.times, self.stats = problem, integrator, times, stats
+        own = (p for p in integrator.parameters if p.requires_grad)
+        self.parameters = tuple({id(p): p for p in (*problem.differentiable, *own)}.values())
+        self.forward_field = CountedField(problem.field, stats)
+        self.backward_field = CountedField(problem.field, stats, "nfe_backward")
+        self.autocast = _autocast_as_now(problem.x0.device.type)
+
+    @abstractmethod
+    def forward(self, x0: Tensor) -> Tensor:
+        """Solve, without a graph, and return the states at the times."""
+
+    @abstractmethod
+    def release(self) -> tuple[Tensor, ...]:
+        """Hand over the tensors that the backward pass needs, and forget them.
+
+        Autograd keeps them, so that they go when the rest of the graph goes.
+        """
+
+    @abstractmethod
+    def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Gradients:
+        """Return the gradients of ``x0`` and of the parameters, given that of the states.
+
+        Args:
+            grad: Gradient of the states at the times.
+            kept: What ``release`` handed over.
+        """
+
+
+class _Attached(torch.autograd.Function):
+    """An adjoint run as a node of autograd's graph."""
+
+    @staticmethod
+    def forward(ctx: Any, run: AdjointRun, x0: Tensor, *parameters: Tensor) -> Tensor:
+        states = run.forward(x0)
+        ctx.run, ctx.inputs = run, 1 + len(parameters)
+        # Saving the inputs lets autograd notice if one has been changed in the meantime.
+        ctx.save_for_backward(x0, *parameters, *run.release())
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        kept = ctx.saved_tensors[ctx.inputs :]
+        with ctx.run.autocast(), _said_of_the_backward_pass():
+            grad_x0, grad_parameters = ctx.run.backward(grad, kept)
+        return (None, grad_x0, *grad_parameters)
+
+
+def attach(run: AdjointRun) -> Tensor:
+    """Solve, and let the run's backward pass stand for the solve's."""
+    problem = run.problem
+    if not torch.is_grad_enabled():
+        return run.forward(problem.x0)
+    if not problem.names_its_parameters:
+        slope = run.forward_field(problem.t_span[0], problem.x0)
+        refuse_unnamed_tensors(slope, (problem.x0, *run.parameters))
+    return _Attached.apply(run, problem.x0, *run.parameters)
+
+
+def add_up(
+    totals: Sequence[Tensor | None], gradients: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Add gradients, where ``None`` is that of a tensor that was not used."""
+    return [_plus(total, gradient) for total, gradient in zip(totals, gradients, strict=True)]
+
+
+def _plus(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
+    if total is None or gradient is None:
+        return total if gradient is None else gradient
+    return total + gradient
+
+
+class _said_of_the_backward_pass:  # noqa: N801  # a context manager, read as a phrase
+    """Make an error of the backward solve say that it is one."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SolverError) and not error.reason.startswith(_BACKWARD):
+            raise type(error)(
+                f"{_BACKWARD}: {error.reason}",
+                t=error.t,
+                dt=error.dt,
+                steps=error.steps,
+                nfe=error.nfe,
+                worst_sample=error.worst_sample,
+            ) from error
+
+
+def _autocast_as_now(device_type: str) -> Any:
+    """Return a factory of the autocast context that is in force now, for the backward pass."""
+    enabled = torch.is_autocast_enabled(device_type)
+    dtype = torch.get_autocast_dtype(device_type)
+
+    def context() -> AbstractContextManager:
+        return torch.autocast(device_type, dtype=dtype, enabled=enabled)
+
+    return context
+
+
+class Adjoint(Sensitivity):
+    """A sensitivity that computes the gradient by itself, apart from autograd's own record."""
+
+    @abstractmethod
+    def start(
+        self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
+    ) -> AdjointRun:
+        """Return what will solve once, and once differentiate that solve."""
+
+    def integrate(
+        self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
+    ) -> Tensor:
+        """Return the states at ``times``, with this sensitivity as their backward pass."""
+        return attach(self.start(problem, integrator, times, stats))

@@ -1,0 +1,30 @@
+"""How to differentiate through a solve: what every sensitivity does."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from rnode_dyn.numerics.problem import ODEProblem
+from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.stepping.integrator import Integrator
+
+
+class Sensitivity(ABC):
+    """How to differentiate through a solve."""
+
+    def check(self, algorithm_parameters: Sequence[Tensor]) -> None:  # noqa: B027  # most can
+        """Raise ``ValueError`` where an algorithm with these parameters cannot be used."""
+
+    @abstractmethod
+    def integrate(
+        self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
+    ) -> Tensor:
+        """Return the states at ``times``, ``(len(times), batch, *event)``, with their gradient.
+
+        Args:
+            problem: What to solve.
+            integrator: How to step, and how far.
+            times: When the state is wanted.
+            stats: Where evaluations and steps are counted, the gradient's too.
+        """

@@ -1,0 +1,146 @@
+"""The continuous adjoint equation, as the two continuous sensitivities solve it backwards.
+
+With a = ∂loss/∂x(t) and g = ∂loss/∂θ (Chen et al., NeurIPS 2018, equations 4 and 5):
+da/dt = −aᵀ ∂f/∂x and dg/dt = −aᵀ ∂f/∂θ, from the end of the time span to its start; every
+saved state adds its own gradient to a when the solve passes its time.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.problem import ODEProblem
+from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients
+from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
+from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.stepping.error_norm import ErrorNorm
+from rnode_dyn.numerics.stepping.integrator import Integrator
+
+
+class ContinuousRun(AdjointRun):
+    """Solves the adjoint equation between the saved times, from the last to the first.
+
+    The adjoint state is one flat vector of parts: what ``parts`` of the subclass put before it,
+    then a, then g.
+    """
+
+    def __init__(
+        self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
+    ) -> None:
+        super().__init__(problem, integrator, times, stats)
+        self.used: list[bool] = [False] * len(self.parameters)
+
+    @abstractmethod
+    def slopes(self, t: float, y: Tensor) -> Tensor:
+        """Return d/dt of the flat adjoint state."""
+
+    @abstractmethod
+    def error_norm(self) -> ErrorNorm:
+        """Return the norm that adaptive steps judge the flat adjoint state by."""
+
+    @abstractmethod
+    def pack(self, row: int | None, adjoint: Tensor, gradient: Tensor) -> Tensor:
+        """Return the flat adjoint state at saved row ``row`` (``None``: the end of the span)."""
+
+    @abstractmethod
+    def unpack(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and g of a flat adjoint state."""
+
+    @abstractmethod
+    def take_back(self, kept: Sequence[Tensor]) -> None:
+        """Take back what ``release`` handed over, for the time of the backward pass."""
+
+    def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Gradients:
+        """Solve the adjoint equation and hand out its parts."""
+        self.take_back(kept)
+        try:
+            return self._solve_back(grad)
+        finally:
+            self.release()
+
+    def _solve_back(self, grad: Tensor) -> Gradients:
+        adjoint = torch.zeros_like(grad[0])
+        gradient = adjoint.new_zeros(sum(p.numel() for p in self.parameters))
+        for row, start, end in self._spans():
+            if row is not None:
+                adjoint = adjoint + grad[row]
+            if start != end:
+                y = self._solve(self.pack(row, adjoint, gradient), (start, end))
+                adjoint, gradient = self.unpack(y)
+        return adjoint, self._per_parameter(gradient)
+
+    def _spans(self) -> Iterator[tuple[int | None, float, float]]:
+        """Yield (row saved at the span's start, start, end), backwards through the solve."""
+        t0, t1 = self.problem.t_span
+        ends = [*self.times[:-1][::-1], t0]
+        if self.times[-1] != t1:
+            yield None, t1, self.times[-1]
+        rows = reversed(range(len(self.times)))
+        yield from zip(rows, reversed(self.times), ends, strict=True)
+
+    def _solve(self, y: Tensor, t_span: tuple[float, float]) -> Tensor:
+        integrator = self.integrator
+        counts = SolveStats()
+        try:
+            for step in integrator.stepping.steps(
+                integrator.algorithm, self.slopes, y, t_span, counts, self.error_norm()
+            ):
+                y = step.x1
+        except SolverError as error:
+            # The flat state has no samples; say which one the failing entry belongs to.
+            error.worst_sample = self._sample_of(error.worst_sample)
+            error.nfe = self.stats.nfe + self.stats.nfe_backward
+            raise
+        return y
+
+    def _sample_of(self, entry: int) -> int:
+        size, batch = self.problem.x0[0].numel(), len(self.problem.x0)
+        return (entry // size) % batch
+
+    def vjp(self, t: float, x: Tensor, adjoint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return f, aᵀ ∂f/∂x and the flat aᵀ ∂f/∂θ."""
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            slope = self.backward_field(t, x)
+        if not slope.requires_grad:
+            return slope, torch.zeros_like(x), adjoint.new_zeros(self._size())
+        refuse_unnamed_tensors(slope, (x, *self.parameters))
+        by_x, *by_parameters = torch.autograd.grad(
+            slope, [x, *self.parameters], adjoint.detach(), allow_unused=True
+        )
+        by_x = torch.zeros_like(x) if by_x is None else by_x
+        return slope.detach(), by_x, self._flat(by_parameters)
+
+    def _size(self) -> int:
+        return sum(p.numel() for p in self.parameters)
+
+    def _flat(self, gradients: Sequence[Tensor | None]) -> Tensor:
+        self.used = [was or now is not None for was, now in zip(self.used, gradients, strict=True)]
+        parts = [
+            (torch.zeros_like(p) if gradient is None else gradient).reshape(-1)
+            for p, gradient in zip(self.parameters, gradients, strict=True)
+        ]
+        return torch.cat(parts) if parts else self.problem.x0.new_zeros(0)
+
+    def _per_parameter(self, gradient: Tensor) -> list[Tensor | None]:
+        """Cut the flat gradient up; a parameter that the field never uses has none."""
+        parts = gradient.split([p.numel() for p in self.parameters]) if self.parameters else ()
+        return [
+            part.view_as(p).to(p.dtype) if used else None
+            for part, p, used in zip(parts, self.parameters, self.used, strict=True)
+        ]
+
+
+class ContinuousAdjoint(Adjoint):
+    """An adjoint of the ODE, stepped by the forward solve's algorithm."""
+
+    def check(self, algorithm_parameters: Sequence[Tensor]) -> None:
+        """Refuse a hypersolver: its network corrects steps of the state, not of the adjoint."""
+        if algorithm_parameters:
+            raise ValueError(
+                f"{type(self).__name__} would step the adjoint with a hypersolver's network, which "
+                "knows the state alone: take DiscreteAdjoint() or CheckpointedAdjoint()."
+            )

@@ -1,0 +1,72 @@
+"""Noticing that a gradient stopped being finite on its way back through the steps."""
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.errors import NonFiniteStateError
+from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.stepping.error_norm import worst_sample
+
+
+class GradientWatch:
+    """Notes which samples' gradients are finite, step by step, and raises at the end.
+
+    The notes of a GPU are read together, so that it is waited for once in a backward pass. In
+    float16 autocast nothing is noted: gradients overflow there by design, and the scaler skips the
+    update.
+
+    Args:
+        stats: The solve's cost so far, for the error.
+        device_type: Where the solve runs.
+    """
+
+    def __init__(self, stats: SolveStats, device_type: str) -> None:
+        self.stats = stats
+        scaled = torch.get_autocast_dtype(device_type) is torch.float16
+        self.idle = scaled and torch.is_autocast_enabled(device_type)
+        self.finite: list[Tensor] = []
+        self.places: list[tuple[float, float]] = []
+
+    def note(self, gradient: Tensor | None, t: float, dt: float) -> None:
+        """Note the gradient of the state at ``t``, got by going back ``dt``.
+
+        There is none where a second derivative does not pass this way.
+        """
+        if gradient is not None and not self.idle:
+            self.finite.append(torch.isfinite(gradient).reshape(len(gradient), -1).all(1))
+            self.places.append((t, dt))
+            if gradient.device.type == "cpu":
+                self.conclude()
+
+    def conclude_parameters(
+        self, gradients: Sequence[Tensor | None], adjoint: Tensor, t: float
+    ) -> None:
+        """Raise where a parameter's gradient is not finite, though the state's was throughout."""
+        finite = [torch.isfinite(gradient).all() for gradient in gradients if gradient is not None]
+        if self.idle or not finite or bool(torch.stack(finite).all()):
+            return
+        self._fail("the gradient of a parameter is not finite", t, 0.0, 1, worst_sample(adjoint))
+
+    def conclude(self) -> None:
+        """Raise for the first gradient on the way back that was not finite."""
+        finite, places = self.finite, self.places
+        self.finite, self.places = [], []
+        if not finite or bool(torch.stack(finite).all()):
+            return
+        table = torch.stack(finite).cpu()
+        row = int((~table.all(1)).int().argmax())
+        worst = int((~table[row]).int().argmax())
+        self._fail("the gradient is not finite any more", *places[row], row + 1, worst)
+
+    def _fail(self, reason: str, t: float, dt: float, steps: int, worst: int) -> NoReturn:
+        raise NonFiniteStateError(
+            f"in the backward pass: {reason}",
+            t=t,
+            dt=dt,
+            steps=steps,
+            nfe=self.stats.nfe + self.stats.nfe_backward,
+            worst_sample=worst,
+        )

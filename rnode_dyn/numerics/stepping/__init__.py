@@ -1,0 +1,1 @@
+"""How far to step: fixed steps, or steps chosen by their estimated error."""

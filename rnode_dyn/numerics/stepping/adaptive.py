@@ -1,0 +1,215 @@
+"""Steps as long as their estimated error allows: try, judge, choose the next one's length."""
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.errors import (
+    MaxStepsError,
+    NonFiniteStateError,
+    SolverError,
+    StepSizeUnderflowError,
+)
+from rnode_dyn.numerics.numbers import check_positive
+from rnode_dyn.numerics.problem import RightHandSide
+from rnode_dyn.numerics.stats import SolveStats, evaluations
+from rnode_dyn.numerics.stepping.controller import PIController, initial_step
+from rnode_dyn.numerics.stepping.error_norm import ErrorNorm, NormName, named_norm, worst_sample
+
+
+@dataclass(frozen=True)
+class AdaptiveStep:
+    """Steps as long as the estimated error allows, under PI control.
+
+    The error of a step is measured relative to ``atol + rtol · max(|x0|, |x1|)`` (Hairer, Nørsett
+    & Wanner, Solving ODEs I, II.4).
+
+    Args:
+        rtol: Relative tolerance.
+        atol: Absolute tolerance.
+        first_step: Length of the first step that is tried; left out, it is estimated.
+        max_steps: Steps, rejected ones included, after which the solve gives up.
+        norm: ``"rms"`` averages the error over the batch, as other libraries do; with ``"max"``
+            every sample meets the tolerance, whatever it is batched with.
+
+    Example:
+        >>> AdaptiveStep(rtol=1e-3, atol=1e-6, norm="max")
+        AdaptiveStep(rtol=0.001, atol=1e-06, first_step=None, max_steps=10000, norm='max')
+    """
+
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    first_step: float | None = None
+    max_steps: int = 10_000
+    norm: NormName = "rms"
+
+    def __post_init__(self) -> None:
+        check_positive("AdaptiveStep", rtol=self.rtol, atol=self.atol, max_steps=self.max_steps)
+        if self.max_steps != int(self.max_steps):
+            raise ValueError(
+                f"AdaptiveStep: max_steps is {self.max_steps!r}; write a whole number of steps."
+            )
+        if self.first_step is not None:
+            check_positive("AdaptiveStep", first_step=self.first_step)
+        if self.norm not in ("rms", "max"):
+            raise ValueError(
+                f'AdaptiveStep: norm is {self.norm!r}; write "rms" (error averaged over the '
+                'batch) or "max" (every sample meets the tolerance).'
+            )
+
+    def check(self, algorithm: Algorithm) -> None:
+        """Refuse an algorithm that cannot tell its error."""
+        if algorithm.embedded_order is None:
+            raise ValueError(
+                f"{algorithm.name} has no error estimate, so AdaptiveStep cannot choose its steps: "
+                "write FixedStep(0.25), or take an embedded method such as Dopri5() or Tsit5()."
+            )
+
+    def error_norm(self, mask: Tensor | None) -> ErrorNorm:
+        """Return the norm of the errors under control."""
+        return named_norm(self.norm, mask)
+
+    def steps(
+        self,
+        algorithm: Algorithm,
+        rhs: RightHandSide,
+        x: Tensor,
+        t_span: tuple[float, float],
+        stats: SolveStats,
+        norm: ErrorNorm,
+    ) -> Iterator[Step]:
+        """Yield the accepted steps."""
+        return AdaptiveSolve(self, algorithm, rhs, x, t_span, stats, norm).run()
+
+
+class AdaptiveSolve:
+    """The state of one adaptive solve; ``run`` yields its accepted steps."""
+
+    def __init__(
+        self,
+        settings: AdaptiveStep,
+        algorithm: Algorithm,
+        rhs: RightHandSide,
+        x: Tensor,
+        t_span: tuple[float, float],
+        stats: SolveStats,
+        norm: ErrorNorm,
+    ) -> None:
+        self.settings, self.algorithm, self.rhs = settings, algorithm, rhs
+        self.t, self.end = t_span
+        self.direction = 1 if self.end > self.t else -1
+        self.x, self.stats, self.norm = x, stats, norm
+        self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
+        self.tried = 0
+
+    def run(self) -> Iterator[Step]:
+        """Yield the accepted steps."""
+        slope = self._first_slope()
+        length = self._first_length(slope)
+        controller = PIController(self.error_order)
+        while self.t != self.end:
+            step, ratio = self._try(length, slope)
+            if ratio <= 1.0:
+                self.stats.accepted += 1
+                yield step
+                self.t, self.x = step.t1, step.x1
+                slope = step.slope_at_end(self.rhs) if self.t != self.end else slope
+                length *= controller.after_acceptance(ratio)
+            else:
+                self.stats.rejected += 1
+                length = abs(step.dt) * controller.after_rejection(ratio)
+                self._check_length(length, step, ratio)
+
+    def _first_slope(self) -> Tensor:
+        if not bool(torch.isfinite(self.x).all()):
+            self._fail(NonFiniteStateError, "the state to start from is not finite", 0.0, self.x)
+        slope = self.rhs(self.t, self.x)
+        if not bool(torch.isfinite(slope).all()):
+            self._fail(NonFiniteStateError, "the field is not finite at the start", 0.0, slope)
+        return slope
+
+    def _first_length(self, slope: Tensor) -> float:
+        if self.settings.first_step is not None:
+            return self.settings.first_step
+        tolerances = (self.settings.rtol, self.settings.atol)
+        return initial_step(
+            self.rhs,
+            (self.t, self.end),
+            self.x,
+            slope,
+            self.error_order,
+            tolerances,
+            self.norm,
+        )
+
+    def _try(self, length: float, slope: Tensor) -> tuple[Step, float]:
+        """Make one step, and return it with its error as a multiple of the tolerance."""
+        remaining = abs(self.end - self.t)
+        # A step that would leave a sliver takes it along.
+        last = length >= remaining * (1 - 1e-6)
+        dt = self.end - self.t if last else self.direction * length
+        self._spend_step(dt, slope)
+        step = self.algorithm.advance(self.rhs, self.t, dt, self.x, slope)
+        if last:
+            # t + dt must be the end itself, and not the nearest sum of floats.
+            step.ends_at = self.end
+        return step, self._ratio(step)
+
+    def _spend_step(self, dt: float, slope: Tensor) -> None:
+        limit = self.settings.max_steps
+        if self.tried == limit:
+            reason = (
+                f"the end of the time span was not reached in {limit} steps: the field is stiff "
+                "or the tolerance too small; raise rtol and atol, or AdaptiveStep(max_steps=…)"
+            )
+            self._fail(MaxStepsError, reason, dt, slope)
+        self.tried += 1
+
+    @torch.no_grad()
+    def _scaled_error(self, step: Step) -> Tensor:
+        assert step.error is not None  # check() admits no algorithm without an estimate
+        scale = torch.maximum(step.x0.abs(), step.x1.abs()).mul_(self.settings.rtol)
+        return step.error / scale.add_(self.settings.atol)
+
+    @torch.no_grad()
+    def _ratio(self, step: Step) -> float:
+        """Error over tolerance; infinite where the step left the finite numbers anywhere."""
+        ratio = self.norm(self._scaled_error(step))
+        # Entries outside error control must be finite too; one number tells both.
+        value = float(torch.where(torch.isfinite(step.x1).all(), ratio, math.inf))
+        return value if math.isfinite(value) else math.inf
+
+    def _check_length(self, length: float, step: Step, ratio: float) -> None:
+        """Give up once steps no longer move the time."""
+        # The field is given the time in the state's precision; the stepping itself has a float's.
+        of_the_field = 4 * torch.finfo(self.x.dtype).eps * abs(self.t)
+        of_the_stepping = 4 * sys.float_info.epsilon * max(abs(self.t), abs(self.end))
+        if length > max(of_the_field, of_the_stepping):
+            return
+        dt = self.direction * length
+        if math.isinf(ratio):
+            reason = "the state or the field is not finite right after this time"
+            self._fail(NonFiniteStateError, reason, dt, step.x1)
+        self._fail(
+            StepSizeUnderflowError,
+            "the tolerance asks for a step too short to change the time in this precision: "
+            "raise rtol and atol, or solve in float64",
+            dt,
+            self._scaled_error(step),
+        )
+
+    def _fail(self, kind: type[SolverError], reason: str, dt: float, blame: Tensor) -> NoReturn:
+        raise kind(
+            reason,
+            t=self.t,
+            dt=dt,
+            steps=self.tried,
+            nfe=evaluations(self.rhs),
+            worst_sample=worst_sample(blame),
+        )

@@ -1,0 +1,34 @@
+"""What steps: an algorithm and a stepping, without a word on how the solve is differentiated."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
+from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.stepping.base import Stepping
+
+
+@dataclass(frozen=True)
+class Integrator:
+    """An algorithm and how far it steps: the part of a solver that a sensitivity is handed.
+
+    Args:
+        algorithm: How to step.
+        stepping: How far.
+    """
+
+    algorithm: Algorithm
+    stepping: Stepping
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Parameters of the algorithm itself: a hypersolver's."""
+        return tuple(self.algorithm.parameters()) if isinstance(self.algorithm, nn.Module) else ()
+
+    def steps(self, problem: ODEProblem, rhs: RightHandSide, stats: SolveStats) -> Iterator[Step]:
+        """Yield the accepted steps of a forward solve."""
+        norm = self.stepping.error_norm(problem.error_mask)
+        return self.stepping.steps(self.algorithm, rhs, problem.x0, problem.t_span, stats, norm)

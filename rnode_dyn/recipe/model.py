@@ -1,0 +1,119 @@
+"""The `[model]` table with its scales, and the `[regularizers]`: what is trained."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rnode_dyn.recipe.divergence import DivergenceRecipe
+from rnode_dyn.recipe.names import ActivationName, FieldKind
+from rnode_dyn.recipe.solver import SolverRecipe
+from rnode_dyn.recipe.tables import Count, NonNegative, Positive, Table, broken_rule
+
+
+class FieldRecipe(Table):
+    """The vector field f(t, x)."""
+
+    kind: FieldKind = "conv"
+    """Convolutions for images, or a multilayer perceptron for vectors."""
+
+    hidden: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)] = (64, 64, 64)
+    """Width of each hidden layer: channels or units."""
+
+    activation: ActivationName = "softplus"
+    """The function between layers; smooth ones suit the solver."""
+
+
+class RegularizersRecipe(Table):
+    """Weights of the penalties along the trajectory; 0 turns one off."""
+
+    kinetic_energy: NonNegative = 0.0
+    """Weight of ½·mean f²: straight paths at constant speed."""
+
+    jacobian_frobenius: NonNegative = 0.0
+    """Weight of mean (εᵀ∂f/∂x)²: a field that varies little in space."""
+
+    directional_derivative: NonNegative = 0.0
+    """Weight of ½·mean ((∂f/∂x) f)²: acceleration from the field's change in space."""
+
+    total_derivative: NonNegative = 0.0
+    """Weight of ½·mean (∂f/∂t + (∂f/∂x) f)²: all of the acceleration."""
+
+
+class ScaleRecipe(Table):
+    """One scale of a multiscale flow: blocks, a squeeze, blocks again, a split.
+
+    The tables `field`, `solver`, `divergence` and `regularizers` say only what differs from the
+    recipe's own. Within a recipe each one that is given has been completed from there.
+    """
+
+    blocks: Count = 2
+    """Continuous blocks, before the squeeze if there is one."""
+
+    squeeze: bool = False
+    """Whether 2×2 pixels then become one pixel of four times the channels."""
+
+    blocks_after: Count | None = Field(
+        default_factory=lambda earlier: earlier.get("blocks") if earlier.get("squeeze") else None
+    )
+    """Continuous blocks after the squeeze; only with `squeeze = true`, and then as `blocks`."""
+
+    split: bool = False
+    """Whether half of the channels leave the flow at the end of the scale."""
+
+    field: FieldRecipe | None = None
+    """What differs from `[model.field]` in this scale."""
+
+    solver: SolverRecipe | None = None
+    """What differs from `[solver]` in this scale."""
+
+    divergence: DivergenceRecipe | None = None
+    """What differs from `[divergence]` in this scale."""
+
+    regularizers: RegularizersRecipe | None = None
+    """What differs from `[regularizers]` in this scale."""
+
+    @model_validator(mode="after")
+    def _after_needs_squeeze(self) -> Self:
+        if self.blocks_after is not None and not self.squeeze:
+            reason = "there is nothing to come after: drop it, or say squeeze = true"
+            raise broken_rule("blocks_after", reason, self.blocks_after)
+        return self
+
+
+class ModelRecipe(Table):
+    """The flow: the transform before it, its scales and blocks, its field."""
+
+    logit_alpha: Annotated[float, Field(ge=0, lt=0.5)] | None = None
+    """Squeeze into [α, 1−α] before the logit; 0: shift to zero mean instead; absent: neither."""
+
+    scales: Literal["auto"] | None = None
+    """As many scales as the image allows, as the paper has them; or give `[[model.scale]]`."""
+
+    blocks: Count = 1
+    """Continuous blocks: of the one scale, or with `scales = "auto"` of each."""
+
+    end_time: Positive = 1.0
+    """The time T at which a block's flow ends; it starts at 0."""
+
+    field: FieldRecipe = FieldRecipe()
+    """The vector field of every block."""
+
+    scale: Annotated[tuple[ScaleRecipe, ...], Field(strict=False)] = ()
+    """The scales one by one, first to last, as `[[model.scale]]` tables."""
+
+    @model_validator(mode="after")
+    def _scales_are_said_once(self) -> Self:
+        if self.scale and self.scales:
+            reason = 'scales = "auto" and [[model.scale]] both say what the scales are: drop one'
+            raise broken_rule("scales", reason, self.scales)
+        if self.scale and self.blocks != 1:
+            reason = "each [[model.scale]] has blocks of its own: say it there"
+            raise broken_rule("blocks", reason, self.blocks)
+        return self
+
+    @model_validator(mode="after")
+    def _last_scale_keeps_all(self) -> Self:
+        if self.scale and self.scale[-1].split:
+            reason = "the last scale has none after it to go on with the other half: drop it"
+            raise broken_rule(f"scale.{len(self.scale) - 1}.split", reason, True)
+        return self

@@ -1,0 +1,83 @@
+"""The figures that a run leaves behind."""
+
+import math
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import nn
+
+from rnode_dyn.costs.architecture import count_parameters
+from rnode_dyn.evaluation.evaluate import Evaluation
+from rnode_dyn.training.governor.governor import StepGovernor
+
+_REPORTED = (
+    "bits_per_dim",
+    "bits_per_dim_stderr",
+    "bits_per_dim_bin_centre",
+    "bits_per_dim_bin_centre_stderr",
+    "log_likelihood_nats",
+    "log_likelihood_nats_stderr",
+    "nfe_forward",
+    "kinetic_energy",
+    "jacobian_frobenius",
+    "reconstruction_error",
+    "protocol",
+)
+
+
+def summarize(
+    evaluation: Evaluation,
+    model: nn.Module,
+    *,
+    train_steps: int,
+    wall_clock_s: float,
+    training_s: float,
+    seed: int,
+    governor: StepGovernor | None = None,
+) -> dict[str, Any]:
+    """Return ``summary.json``'s content.
+
+    Args:
+        evaluation: The flow's figures on the test split.
+        model: The flow.
+        train_steps: Optimizer steps taken.
+        wall_clock_s: Seconds from the first step to the end of training.
+        training_s: The same without validation.
+        seed: The run's seed.
+        governor: Who chose the training's steps, if anybody did.
+    """
+    figures = evaluation.as_dict()
+    return {
+        **{name: figures[name] for name in _REPORTED},
+        "parameters": count_parameters(model),
+        "train_steps": train_steps,
+        "wall_clock_s": round(wall_clock_s, 2),
+        "training_s": round(training_s, 2),
+        **_governed(governor),
+        "seed": seed,
+        "versions": _versions(),
+    }
+
+
+def _governed(governor: StepGovernor | None) -> dict[str, Any]:
+    """How the flow was solved in training, where that was not the recipe's to say.
+
+    A gap that is infinite, since a solve broke down, is none that JSON knows.
+    """
+    gap = None if governor is None else governor.gap
+    return {
+        "governor_steps": None if governor is None else governor.steps,
+        "governor_gap": gap if gap is not None and math.isfinite(gap) else None,
+        "governor_returns": None if governor is None else governor.returns,
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("rnode-dyn", "torch", "torchdyn", "pytorch-lightning", "torchvision")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }

@@ -1,0 +1,69 @@
+"""A trained run, for those who go on with it in Python."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rnode_dyn.flows.distribution import FlowDistribution
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.runs.find import find_run
+from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.record import read_record
+from rnode_dyn.runs.weights import load_flow
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run read back from its folder.
+
+    Attributes:
+        folder: Where it lies.
+        checkpoint: Which weights the flow has: ``best``, ``last``, or those after a stage.
+        recipe: What was run, complete.
+        flow: The trained flow, in evaluation mode, on the CPU.
+        summary: The figures of ``summary.json``; ``None`` for a run that is unfinished.
+        metrics: The rows of ``metrics.csv``, each with the figures that it has.
+    """
+
+    folder: RunFolder
+    checkpoint: str
+    recipe: Recipe
+    flow: MultiscaleFlow = field(repr=False)
+    summary: dict[str, Any] | None = field(repr=False)
+    metrics: tuple[dict[str, float], ...] = field(repr=False)
+
+    def distribution(self, temperature: float = 1.0) -> FlowDistribution:
+        """Return the flow as a distribution of data.
+
+        Args:
+            temperature: Standard deviation of the latent variable when sampling.
+        """
+        return FlowDistribution(self.flow, self.flow.event_shape, temperature)
+
+
+def load_run(path: str | Path, checkpoint: str = "best") -> Run:
+    """Load a run that was trained by ``rnode-dyn run`` or :func:`run`; no code in it is run.
+
+    Args:
+        path: The run folder, or a recipe's name, such as ``"moons"``: its newest run under
+            ``runs``.
+        checkpoint: Which weights: ``best`` by held-out bits per dimension, ``last``, or
+            ``stage-0``: those after the first of several stages.
+
+    Raises:
+        RunError: if there is no such run, or something in its folder is missing or damaged.
+
+    Example:
+        >>> import tempfile
+        >>> from rnode_dyn import load_recipe, run
+        >>> small = ["train.max_steps=1", "data.train_size=64", "data.test_size=16"]
+        >>> folder = run(load_recipe("moons", small), tempfile.mkdtemp()).folder
+        >>> trained = load_run(folder)
+        >>> trained.recipe.name, trained.distribution().sample((3,)).shape
+        ('moons', torch.Size([3, 2]))
+    """
+    folder = find_run(path)
+    record = read_record(folder)
+    recipe, flow = load_flow(folder, checkpoint)
+    return Run(folder, checkpoint, recipe, flow, record.summary, record.metrics)

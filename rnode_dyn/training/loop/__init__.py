@@ -1,0 +1,1 @@
+"""The training loop: Lightning's module and trainer, stages, display, clock, checkpoints."""

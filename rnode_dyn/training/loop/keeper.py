@@ -1,0 +1,62 @@
+"""Checkpoints: the last weights and the best, over all stages of a run."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
+
+from rnode_dyn.runs.folder import RunFolder
+
+
+class Keeper(ModelCheckpoint):
+    """Writes ``last.ckpt``, and ``best.ckpt`` by held-out bits per dimension.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__(
+            folder.checkpoints,
+            filename="best",
+            monitor="validation/bits_per_dim",
+            save_last=True,
+            enable_version_counter=False,
+        )
+        self.folder = folder
+
+    def follow(self, earlier: "Keeper") -> None:
+        """Go on from an earlier stage: its best weights stay until better ones come."""
+        self.load_state_dict(earlier.state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the best score so far, also where the run's folder has been moved."""
+        best, last = str(self.folder.best_checkpoint), str(self.folder.last_checkpoint)
+        here: dict[str, Any] = {"dirpath": self.dirpath}
+        if state_dict["best_model_path"]:
+            scores = {best: state_dict["best_model_score"]}
+            here |= {"best_k_models": scores, "best_model_path": best, "kth_best_model_path": best}
+        if state_dict["last_model_path"]:
+            here["last_model_path"] = last
+        super().load_state_dict({**state_dict, **here})
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the last weights also where they are not the best, which Lightning leaves out."""
+        super().on_validation_end(trainer, pl_module)
+        training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if training and self._last_global_step_saved != trainer.global_step:
+            trainer.save_checkpoint(self.folder.last_checkpoint)
+
+    def keep_the_end(self, trainer: pl.Trainer, bits: float) -> None:
+        """Save what a limit cut off between two validations, ``bits`` being its score."""
+        best = self.best_model_score
+        if best is None or bits < float(best):
+            path, score = str(self.folder.best_checkpoint), torch.tensor(bits)
+            self.best_k_models = {path: score}
+            self.best_model_path = self.kth_best_model_path = path
+            self.best_model_score = self.kth_value = score
+            trainer.save_checkpoint(path)
+        # Saved behind the best, whose score it holds: a run that goes on compares with that.
+        trainer.save_checkpoint(self.folder.last_checkpoint)

@@ -1,0 +1,165 @@
+"""The stages of a training, one after another: each a fit of the same flow."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+
+from rnode_dyn.data.module import FlowDataModule
+from rnode_dyn.data.splits import Splits
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.recipe.schema import Recipe, StageRecipe
+from rnode_dyn.runs.checkpoints import read_checkpoint
+from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.history import RunLogger
+from rnode_dyn.runs.past import Past
+from rnode_dyn.training.loop.keeper import Keeper
+from rnode_dyn.training.loop.module import FlowTraining, OptimizerSettings
+from rnode_dyn.training.loop.trainer import quiet_lightning
+from rnode_dyn.training.objectives.base import Objective
+from rnode_dyn.training.objectives.flow_matching import FlowMatching
+from rnode_dyn.training.objectives.likelihood import Likelihood
+
+
+class Trained(NamedTuple):
+    """What training took, in all, and where."""
+
+    past: Past
+    device: torch.device
+
+
+def train_stages(
+    recipe: Recipe,
+    model: MultiscaleFlow,
+    splits: Splits,
+    folder: RunFolder,
+    trainers: list[pl.Trainer],
+    resume: bool,
+) -> Trained:
+    """Train a flow through the recipe's stages.
+
+    Args:
+        recipe: The recipe.
+        model: Its flow, trained in place.
+        splits: Its data.
+        folder: The run's folder.
+        trainers: A trainer for each stage, all with the same :class:`RunLogger`.
+        resume: Go on from the folder's last checkpoint.
+    """
+    first = _stage_reached(folder) if resume else 0
+    stages = list(zip(recipe.train.stages, trainers, strict=True))
+    past = Past(stage=first)
+    for number in range(first, len(stages)):
+        stage, trainer = stages[number]
+        module = FlowTraining(
+            model, splits.event, build_objective(stage), _optimizer(recipe, stage), past
+        )
+        if number > first:
+            _keeper(trainer).follow(_keeper(trainers[number - 1]))
+        data = data_module(recipe, splits, stage, number)
+        with quiet_lightning():
+            _fit(trainer, module, data, folder, resume and number == first)
+        if number + 1 < len(stages):
+            trainer.save_checkpoint(folder.stage_checkpoint(number), weights_only=True)
+        past = Past(
+            number + 1,
+            module.steps,
+            module.training_clock.seconds,
+            module.wall_clock.seconds,
+        )
+    return Trained(past, trainers[-1].strategy.root_device)
+
+
+def build_objective(stage: StageRecipe) -> Objective:
+    """Build what a stage minimises.
+
+    Example:
+        >>> from rnode_dyn.recipe.schema import StageRecipe
+        >>> build_objective(StageRecipe(objective="flow-matching"))
+        FlowMatching(coupling='independent', times='stratified', pace=1.0)
+    """
+    if stage.objective == "likelihood":
+        return Likelihood()
+    return FlowMatching(
+        stage.coupling or "independent", stage.times or "stratified", stage.pace or 1.0
+    )
+
+
+def data_module(
+    recipe: Recipe, splits: Splits, stage: StageRecipe | None = None, number: int = 0
+) -> FlowDataModule:
+    """Return the recipe's data as a stage takes them; each stage shuffles in an order of its own.
+
+    Args:
+        recipe: The recipe.
+        splits: Its data.
+        stage: The stage; left out, the recipe's own batches.
+        number: Number of the stage.
+    """
+    data = recipe.data
+    own_size = None if stage is None else stage.batch_size
+    return FlowDataModule(
+        splits,
+        batch_size=own_size or data.batch_size,
+        eval_batch_size=data.eval_batch_size or data.batch_size,
+        flips=data.flips,
+        workers=data.workers,
+        seed=recipe.seed + number,
+    )
+
+
+def _stage_reached(folder: RunFolder) -> int:
+    return read_checkpoint(folder.last_checkpoint)["rnode_dyn"]["stage"]
+
+
+def _optimizer(recipe: Recipe, stage: StageRecipe) -> OptimizerSettings:
+    assert stage.learning_rate is not None  # a complete stage has them all
+    assert stage.warmup_steps is not None
+    assert stage.schedule is not None
+    return OptimizerSettings(
+        stage.learning_rate, stage.warmup_steps, stage.schedule, recipe.train.weight_decay
+    )
+
+
+def _fit(
+    trainer: pl.Trainer,
+    module: FlowTraining,
+    data: FlowDataModule,
+    folder: RunFolder,
+    resume: bool,
+) -> None:
+    """Run one stage, and keep what a limit cut off between two validations."""
+    logger = trainer.logger
+    assert isinstance(logger, RunLogger)  # make_trainer put it there
+    if resume:
+        logger.restore()
+    logger.follow(module)
+    checkpoint = folder.last_checkpoint if resume else None
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    except SystemExit:
+        # Lightning turns an interrupt into an exit of its own.
+        raise KeyboardInterrupt from None
+    if checkpoint is not None:
+        _take_the_average(module, trainer, checkpoint)
+    if module.validated_at != trainer.global_step:
+        scores = trainer.validate(module, datamodule=data, verbose=False)[0]
+        _keeper(trainer).keep_the_end(trainer, scores["validation/bits_per_dim"])
+    logger.save()
+
+
+def _take_the_average(module: FlowTraining, trainer: pl.Trainer, checkpoint: Path) -> None:
+    """End with the averaged weights also where the checkpoint was a stage's last.
+
+    Lightning then has no step to take, and leaves out what it does at the end of training.
+    """
+    there = read_checkpoint(checkpoint)
+    if there["global_step"] == trainer.global_step:
+        module.load_state_dict(there["state_dict"])
+
+
+def _keeper(trainer: pl.Trainer) -> Keeper:
+    keeper = trainer.checkpoint_callback
+    assert isinstance(keeper, Keeper)  # make_trainer put it there
+    return keeper

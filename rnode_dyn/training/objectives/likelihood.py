@@ -1,0 +1,51 @@
+"""The regularized likelihood: bits per dimension, and the weighted penalties."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.data.splits import Event
+from rnode_dyn.evaluation.bits import bits_of
+from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
+from rnode_dyn.training.objectives.base import Loss, Objective
+
+
+@dataclass(frozen=True)
+class Likelihood(Objective):
+    """Bits per dimension, and the weighted penalties of all blocks (Finlay et al. 2020).
+
+    Args:
+        regularizers: Whose weights to use; left out, each block's own.
+    """
+
+    regularizers: Sequence[Regularizer] | None = None
+
+    def __post_init__(self) -> None:
+        check_regularizers(self.regularizers or ())
+
+    def loss(self, model: MultiscaleFlow, u: Tensor, event: Event) -> Loss:
+        """Solve the flow on ``u``, and price where it went and how."""
+        result, weighted = model.forward_weighted(u)
+        if self.regularizers is not None:
+            weighted = self._weigh(result.penalties)
+        bits = bits_of(result, event).mean()
+        penalty = torch.as_tensor(weighted, dtype=bits.dtype).mean()
+        figures = {"bits_per_dim": bits.detach(), **_means(result.penalties)}
+        evaluations = float(sum(block.stats.nfe for block in model.blocks))
+        return Loss(bits + penalty, {**figures, "evaluations": torch.tensor(evaluations)})
+
+    def _weigh(self, penalties: dict[str, Tensor]) -> Tensor | float:
+        for regularizer in self.regularizers or ():
+            if regularizer.name not in penalties:
+                raise ValueError(
+                    f"Likelihood weighs {regularizer.name}, which no block integrates: give the "
+                    f"flow a {type(regularizer).__name__}, with weight 0 if need be."
+                )
+        return sum(r.weight * penalties[r.name] for r in self.regularizers or ())
+
+
+def _means(penalties: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().mean() for name, value in penalties.items()}
