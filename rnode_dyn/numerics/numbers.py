@@ -1,10 +1,13 @@
 """Numbers as people write them: Python's, NumPy's, tensors of one entry, fractions."""
 
 import math
+import sys
 from decimal import Decimal
 from numbers import Real
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -72,3 +75,19 @@ def _refuse_gradient(owner: str, name: str, value: Any) -> None:
 def wants_gradient(value: Any) -> bool:
     """Whether a value is a tensor whose gradient somebody wants."""
     return isinstance(value, Tensor) and value.requires_grad
+
+
+def rounding_of(value: Any) -> float:
+    """The relative rounding of the type that a number came in.
+
+    Example:
+        >>> import torch
+        >>> rounding_of(torch.tensor(0.1)) == 2**-23, rounding_of(0.1) == 2**-52
+        (True, True)
+    """
+    dtype = getattr(value, "dtype", None)
+    if isinstance(dtype, torch.dtype):
+        return torch.finfo(dtype).eps if dtype.is_floating_point else sys.float_info.epsilon
+    if isinstance(dtype, np.dtype) and np.issubdtype(dtype, np.floating):
+        return max(float(np.finfo(dtype).eps), sys.float_info.epsilon)
+    return sys.float_info.epsilon

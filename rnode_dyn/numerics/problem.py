@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnode_dyn.numerics.calling import as_called
-from rnode_dyn.numerics.numbers import as_number, wants_gradient
+from rnode_dyn.numerics.numbers import as_number, rounding_of, wants_gradient
 
 # The right-hand side as the steppers call it: time is a Python float until it meets the field.
 RightHandSide = Callable[[float, Tensor], Tensor]
@@ -57,6 +57,7 @@ class ODEProblem:
     t_span: tuple[Any, Any]
     parameters: tuple[Tensor, ...] | None = None
     error_mask: Tensor | None = None
+    time_rounding: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not callable(self.field):
@@ -65,7 +66,9 @@ class ODEProblem:
                 "dx/dt."
             )
         _check_start(self.x0)
-        object.__setattr__(self, "t_span", _checked_span(self.t_span, self.x0.dtype))
+        span = _checked_span(self.t_span, self.x0.dtype)
+        object.__setattr__(self, "time_rounding", max(map(rounding_of, self.t_span)))
+        object.__setattr__(self, "t_span", span)
         if self.parameters is not None:
             object.__setattr__(self, "parameters", _checked_parameters(self.parameters))
         if self.error_mask is not None:

@@ -14,9 +14,9 @@ from rnode_dyn.numerics.random_state import TorchRandomState, other_random_state
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.once import once
 from rnode_dyn.numerics.sensitivity.reach import Reach
-from rnode_dyn.numerics.sensitivity.transforms import is_batched, is_transformed
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 from rnode_dyn.numerics.stepping.integrator import Integrator
+from rnode_dyn.numerics.transforms import is_batched, is_transformed
 
 _BACKWARD = "in the backward pass"
 
@@ -47,20 +47,43 @@ class AdjointRun(ABC):
         self.backward_field = CountedField(problem, stats, "nfe_backward")
         self.autocast = _autocast_as_now(problem.x0.device.type)
         self.first_slope: Tensor | None = None
+        self.name = "this sensitivity"
+        self.written: list[tuple[Tensor, Tensor]] = []
+        self.draws = False
 
     def look(self) -> None:
         """Evaluate the field where the solve begins, and see what it uses and changes.
 
         The slope is the solve's first: looking costs no evaluation.
         """
+        self.others = OtherRandomNumbers()
         self.random = TorchRandomState.now(self.problem.x0.device)
         # An alias: a field that has closed over the start uses it as something else than its state.
         x0 = self.problem.x0.detach()
         with torch.no_grad(), Reach() as reach:
             self.first_slope = self.forward_field(self.problem.span[0], x0)
-        self.written = reach.written
+        self.written, self.draws = reach.written, not self.random.is_now()
         found = {id(p): p for p in (*self.parameters, *reach.wanting)}
         self.parameters = tuple(found.values())
+
+    def prepare(self) -> None:  # noqa: B027  # most need nothing
+        """Get ready for a backward pass, given what was seen; refuse what it could not undo."""
+
+    def forward_once(self, x0: Tensor) -> Tensor:
+        """Solve, and see that the field did nothing that the backward pass could not know of.
+
+        Raises:
+            ValueError: if it drew random numbers that cannot be drawn again.
+        """
+        states = self.forward(x0)
+        self.others.check()
+        if not (self.draws or self.random.is_now()):
+            raise ValueError(
+                "the field begins to draw random numbers after the solve's first evaluation, too "
+                "late for this sensitivity to draw them again: draw from the beginning, freeze "
+                "the noise, FrozenNoise(field), or take DiscreteAdjoint()."
+            )
+        return states
 
     @abstractmethod
     def forward(self, x0: Tensor) -> Tensor:
@@ -82,13 +105,33 @@ class AdjointRun(ABC):
             kept: What ``release`` handed over.
         """
 
+    def pull_back(
+        self, outputs: Sequence[Tensor], x: Tensor, grads: Sequence[Tensor]
+    ) -> tuple[Tensor | None, ...]:
+        """Return the gradients of ``x`` and of the parameters; ``None`` for what was not used.
+
+        Raises:
+            RuntimeError: if autograd cannot, with its reason.
+        """
+        try:
+            return torch.autograd.grad(outputs, [x, *self.parameters], grads, allow_unused=True)
+        except (SolverError, torch.OutOfMemoryError):
+            raise
+        except RuntimeError as error:
+            reason = str(error).strip().split("\n")[0]
+            raise RuntimeError(
+                f"the backward pass cannot differentiate the field ({reason}): take "
+                "DiscreteAdjoint(), or write that part of the field otherwise; of torch's "
+                "checkpoint, use_reentrant=False can be differentiated."
+            ) from error
+
 
 class _Attached(torch.autograd.Function):
     """An adjoint run as a node of autograd's graph."""
 
     @staticmethod
     def forward(ctx: Any, run: AdjointRun, name: str, x0: Tensor, *parameters: Tensor) -> Tensor:
-        states = run.forward(x0)
+        states = run.forward_once(x0)
         ctx.run, ctx.name, ctx.inputs = run, name, 1 + len(parameters)
         # Saving the inputs lets autograd notice if one has been changed in the meantime.
         ctx.save_for_backward(x0, *parameters, *run.release())
@@ -123,8 +166,10 @@ def attach(run: AdjointRun, name: str) -> Tensor:
         )
     if not torch.is_grad_enabled():
         return run.forward(x0)
+    run.name = name
     run.look()
     if x0.requires_grad or run.parameters:
+        run.prepare()
         return _Attached.apply(run, name, x0, *run.parameters)
     return _solve_unwatched(run)
 
@@ -145,7 +190,7 @@ def _solve_unwatched(run: AdjointRun) -> Tensor:
 
 
 class OtherRandomNumbers:
-    """Sees to it that a field draws no random numbers but torch's, which alone can be drawn again."""
+    """Sees to it that a field draws no random numbers but torch's, which can be drawn again."""
 
     def __init__(self) -> None:
         self.before = other_random_state()

@@ -1,7 +1,7 @@
 """The checkpointed discrete adjoint: store states, remake each step with a graph."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,16 +12,33 @@ from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradient
 from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
 from rnode_dyn.numerics.sensitivity.gradient_watch import GradientWatch
 from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
+from rnode_dyn.numerics.sensitivity.replay import (
+    Mark,
+    RecordedAlgorithm,
+    RecordedField,
+    Replay,
+    ReplayedField,
+)
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.dense import StateReader
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
 
 @dataclass
-class _Segment:
-    """A few successive steps, known by their lengths and the rows they save."""
+class _Made:
+    """A step that was made: when, how long, and what its evaluations found."""
 
-    steps: list[tuple[float, float, float | None]] = field(default_factory=list)
+    t: float
+    dt: float
+    ends_at: float | None
+    marks: Sequence[Mark]
+
+
+@dataclass
+class _Segment:
+    """A few successive steps, and the rows they save."""
+
+    steps: list[_Made] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
 
 
@@ -37,70 +54,116 @@ class CheckpointedRun(AdjointRun):
         every: int,
     ) -> None:
         super().__init__(problem, integrator, times, stats)
+        self.backward_field = self.replayed = ReplayedField(problem, stats)
         self.every = every
         self.segments: list[_Segment] = []
-        self.starts: list[Tensor] = []
-        self.saves_start = times[0] == problem.t_span[0]
+        self.kept: list[Tensor] = []
+        self.saves_start = times[0] == problem.span[0]
+        self.recorded: RecordedField | None = None
+
+    def prepare(self) -> None:
+        """Note from now on what the field's evaluations find, if that changes."""
+        device = self.problem.x0.device
+        self.replay = Replay(device, self.written, self.random, self.draws)
+        if self.replay.is_needed:
+            assert self.first_slope is not None
+            self.forward_field = self.recorded = RecordedField(
+                self.problem, self.stats, self.replay, self.first_slope
+            )
 
     def forward(self, x0: Tensor) -> Tensor:
         """Solve, remembering where each step began and how long it was."""
-        self.segments, self.starts = [], []
+        self.segments, self.kept = [], []
         reader = StateReader(self.integrator.algorithm, self.forward_field, self.times)
-        states = [state for _, state in reader.at_start(self.problem.t_span[0], x0)]
-        for step in self.integrator.steps(self.problem, self.forward_field, self.stats):
+        states, end = [state for _, state in reader.at_start(self.problem.span[0], x0)], x0
+        for step in self._steps():
             segment = self._segment_for(step)
             for row, state in reader.within(step):
                 segment.rows.append(row)
                 states.append(state)
+            if self.recorded is not None:
+                segment.steps[-1].marks = tuple(self.recorded.marks)
+            end = step.x1
+        self.kept.append(end)
         return torch.stack(states)
+
+    def _steps(self) -> Iterator[Step]:
+        integrator = self.integrator
+        if self.recorded is not None:
+            recorded = RecordedAlgorithm(integrator.algorithm, self.recorded)
+            integrator = replace(integrator, algorithm=recorded)
+        return integrator.steps(self.problem, self.forward_field, self.stats, self.first_slope)
 
     def _segment_for(self, step: Step) -> _Segment:
         if not self.segments or len(self.segments[-1].steps) == self.every:
             self.segments.append(_Segment())
-            self.starts.append(step.x0.detach())
-        self.segments[-1].steps.append((step.t, step.dt, step.ends_at))
+            self.kept.append(step.x0.detach())
+        self.segments[-1].steps.append(_Made(step.t, step.dt, step.ends_at, ()))
         return self.segments[-1]
 
     def release(self) -> tuple[Tensor, ...]:
-        """Hand over the start of every segment."""
-        kept, self.starts = tuple(self.starts), []
+        """Hand over the start of every segment, and the end of the last."""
+        kept, self.kept = tuple(self.kept), []
         return kept
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Gradients:
         """Differentiate the segments from the last to the first."""
         watch = GradientWatch(self.stats, grad.device.type)
-        parameters = self.parameters
         adjoint = torch.zeros_like(grad[0])
-        totals: Sequence[Tensor | None] = [None] * len(parameters)
-        for segment, start in zip(reversed(self.segments), reversed(kept), strict=True):
-            x0 = start.detach().requires_grad_()
-            with torch.enable_grad():
-                end, saved = self._remake(segment, x0)
-            refuse_unnamed_tensors(end, (x0, *parameters))
-            adjoint, *gradients = torch.autograd.grad(
-                [end, *saved],
-                [x0, *parameters],
-                [adjoint, *(grad[row] for row in segment.rows)],
-                allow_unused=True,
-            )
-            totals = add_up(totals, gradients)
-            t, dt, _ = segment.steps[0]
-            watch.note(adjoint, t, -dt)
+        totals: Sequence[Tensor | None] = [None] * len(self.parameters)
+        same = []
+        with self.replay.undone():
+            for i in reversed(range(len(self.segments))):
+                end, adjoint, gradients = self._differentiate(i, kept[i], adjoint, grad)
+                totals = add_up(totals, gradients)
+                same.append(_is_same(end, kept[i + 1]))
+                watch.note(adjoint, self.segments[i].steps[0].t, -self.segments[i].steps[0].dt)
+        _refuse_other_states(same)
         watch.conclude()
-        watch.conclude_parameters(totals, adjoint, self.problem.t_span[0])
+        watch.conclude_parameters(totals, adjoint, self.problem.span[0])
         return (adjoint + grad[0] if self.saves_start else adjoint), totals
+
+    def _differentiate(
+        self, index: int, start: Tensor, adjoint: Tensor, grad: Tensor
+    ) -> tuple[Tensor, Tensor, Sequence[Tensor | None]]:
+        """Return a segment's end, the adjoint at its start, and its gradients of the parameters."""
+        segment, x0 = self.segments[index], start.detach().requires_grad_()
+        with torch.enable_grad():
+            end, saved = self._remake(segment, x0)
+        refuse_unnamed_tensors(end, (x0, *self.parameters))
+        wanted = [adjoint, *(grad[row] for row in segment.rows)]
+        adjoint, *gradients = self.pull_back([end, *saved], x0, wanted)
+        return end.detach(), adjoint, gradients
 
     def _remake(self, segment: _Segment, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Make the segment's steps again; return its end and the states saved within."""
-        algorithm, rhs = self.integrator.algorithm, self.backward_field
+        algorithm, rhs = self.integrator.algorithm, self.replayed
         reader = StateReader(algorithm, rhs, [self.times[row] for row in segment.rows])
         saved, slope = [], None
-        for t, dt, ends_at in segment.steps:
-            step = algorithm.advance(rhs, t, dt, x, slope)
-            step.ends_at = ends_at
+        for made in segment.steps:
+            # The first mark is that of the slope at the start, which may be known by now.
+            rhs.follow(self.replay, made.marks if slope is None else made.marks[1:])
+            step = algorithm.advance(rhs, made.t, made.dt, x, slope)
+            step.ends_at = made.ends_at
             saved += [state for _, state in reader.within(step)]
             x, slope = step.x1, step.end_slope
         return x, saved
+
+
+def _is_same(remade: Tensor, kept: Tensor) -> Tensor:
+    """Whether a remade state is the one kept, but for the rounding of operations in any order."""
+    tolerance = torch.finfo(kept.dtype).eps ** 0.5
+    return ((remade - kept).abs() <= tolerance * (1 + kept.abs().amax())).all()
+
+
+def _refuse_other_states(same: Sequence[Tensor]) -> None:
+    if not bool(torch.stack(tuple(same)).all()):
+        raise RuntimeError(
+            "a step that CheckpointedAdjoint made again came out different: the field depends on "
+            "something that changes between two evaluations, and that is neither torch's random "
+            "numbers nor a tensor it writes to at its first evaluation; keep such things fixed "
+            "during a solve, or take DiscreteAdjoint()."
+        )
 
 
 @dataclass(frozen=True)
@@ -109,7 +172,8 @@ class CheckpointedAdjoint(Adjoint):
 
     The backward pass walks the accepted steps from the last to the first and makes each again,
     this time with a graph, which lives no longer than its step. One more forward solve buys
-    memory that grows with the stored states alone.
+    memory that grows with the stored states alone. A field that draws random numbers from torch,
+    or writes to buffers of its own, finds them at each evaluation as at the first time.
 
     Args:
         every: Keep the state of every so many steps; a larger number keeps fewer states, and

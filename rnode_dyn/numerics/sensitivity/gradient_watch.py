@@ -9,6 +9,7 @@ from torch import Tensor
 from rnode_dyn.numerics.errors import NonFiniteStateError
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.error_norm import worst_sample
+from rnode_dyn.numerics.transforms import is_batched
 
 
 class GradientWatch:
@@ -33,9 +34,10 @@ class GradientWatch:
     def note(self, gradient: Tensor | None, t: float, dt: float) -> None:
         """Note the gradient of the state at ``t``, got by going back ``dt``.
 
-        There is none where a second derivative does not pass this way.
+        There is none where a second derivative does not pass this way, and none that could be
+        read where many are asked for at once, by ``vmap``.
         """
-        if gradient is not None and not self.idle:
+        if gradient is not None and not self.idle and not is_batched(gradient):
             self.finite.append(torch.isfinite(gradient).reshape(len(gradient), -1).all(1))
             self.places.append((t, dt))
             if gradient.device.type == "cpu":

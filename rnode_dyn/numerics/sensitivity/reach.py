@@ -8,7 +8,6 @@ within ``torch.func``, traced and compiled code too, and that is where they are 
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -68,7 +67,10 @@ class Reach(TorchDispatchMode):
 def _written_by(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
     """The tensors that an operation writes to."""
     named = func._schema.arguments
-    given = [*zip(named, args, strict=False), *((a, kwargs[a.name]) for a in named if a.name in kwargs)]
+    given = [
+        *zip(named, args, strict=False),
+        *((a, kwargs[a.name]) for a in named if a.name in kwargs),
+    ]
     trains_a_norm = _BATCH_NORM in func._schema.name and any(
         argument.name in ("training", "train") and value for argument, value in given
     )

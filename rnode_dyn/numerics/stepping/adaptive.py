@@ -16,11 +16,12 @@ from rnode_dyn.numerics.errors import (
     SolverError,
     StepSizeUnderflowError,
 )
-from rnode_dyn.numerics.numbers import check_positive
+from rnode_dyn.numerics.numbers import positive
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
 from rnode_dyn.numerics.stepping.controller import PIController, initial_step
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm, NormName, named_norm, worst_sample
+from rnode_dyn.numerics.transforms import is_batched
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,15 @@ class AdaptiveStep:
     norm: NormName = "rms"
 
     def __post_init__(self) -> None:
-        check_positive("AdaptiveStep", rtol=self.rtol, atol=self.atol, max_steps=self.max_steps)
+        for name in ("rtol", "atol", "max_steps", "first_step"):
+            given = getattr(self, name)
+            if name != "first_step" or given is not None:
+                object.__setattr__(self, name, positive("AdaptiveStep", name, given))
         if self.max_steps != int(self.max_steps):
             raise ValueError(
                 f"AdaptiveStep: max_steps is {self.max_steps!r}; write a whole number of steps."
             )
-        if self.first_step is not None:
-            check_positive("AdaptiveStep", first_step=self.first_step)
+        object.__setattr__(self, "max_steps", int(self.max_steps))
         if self.norm not in ("rms", "max"):
             raise ValueError(
                 f'AdaptiveStep: norm is {self.norm!r}; write "rms" (error averaged over the '
@@ -83,9 +86,20 @@ class AdaptiveStep:
         t_span: tuple[float, float],
         stats: SolveStats,
         norm: ErrorNorm,
+        first_slope: Tensor | None = None,
     ) -> Iterator[Step]:
-        """Yield the accepted steps."""
-        return AdaptiveSolve(self, algorithm, rhs, x, t_span, stats, norm).run()
+        """Yield the accepted steps.
+
+        Raises:
+            RuntimeError: within ``vmap``, where no error can be read and no step chosen.
+        """
+        if is_batched(x):
+            raise RuntimeError(
+                "AdaptiveStep chooses its steps by the size of an error, which cannot be read "
+                "within vmap (jacfwd, hessian, …): solve the batch as one problem, or take "
+                "FixedStep(dt)."
+            )
+        return AdaptiveSolve(self, algorithm, rhs, x, t_span, stats, norm, first_slope).run()
 
 
 class AdaptiveSolve:
@@ -100,12 +114,14 @@ class AdaptiveSolve:
         t_span: tuple[float, float],
         stats: SolveStats,
         norm: ErrorNorm,
+        first_slope: Tensor | None = None,
     ) -> None:
         self.settings, self.algorithm, self.rhs = settings, algorithm, rhs
         self.t, self.end = t_span
         self.direction = 1 if self.end > self.t else -1
         self.x, self.stats, self.norm = x, stats, norm
         self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
+        self.first_slope = first_slope
         self.tried = 0
 
     def run(self) -> Iterator[Step]:
@@ -129,7 +145,7 @@ class AdaptiveSolve:
     def _first_slope(self) -> Tensor:
         if not bool(torch.isfinite(self.x).all()):
             self._fail(NonFiniteStateError, "the state to start from is not finite", 0.0, self.x)
-        slope = self.rhs(self.t, self.x)
+        slope = self.rhs(self.t, self.x) if self.first_slope is None else self.first_slope
         if not bool(torch.isfinite(slope).all()):
             self._fail(NonFiniteStateError, "the field is not finite at the start", 0.0, slope)
         return slope
