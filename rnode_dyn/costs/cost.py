@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rnode_dyn.costs.probe import SolveCounts, count_solve, steps_for, with_steps
 from rnode_dyn.costs.saved import SavedTensors
-from rnode_dyn.fields.base import at_times
+from rnode_dyn.fields.at_times import at_times
 from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Station
 from rnode_dyn.flows.regularized import RegularizedFlow

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DataParallel, DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 from torchdyn.nn import DepthCat
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+_ANYTHING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 _TIME = ("t", "time")
 _ARGS = "args"
 
@@ -68,7 +68,10 @@ def calling_of(field: Callable) -> Calling:
     if parameters is None:
         return Calling()
     args = next((p for p in parameters if p.name == _ARGS and p.kind in _POSITIONAL), None)
-    taken = {"takes_args": args is not None, "optional_args": args is None or _is_optional(args)}
+    taken: dict[str, Any] = {
+        "takes_args": args is not None,
+        "optional_args": args is None or _is_optional(args),
+    }
     rest = [p for p in parameters if p is not args]
     positional = [p for p in rest if p.kind in _POSITIONAL]
     by_name = next((p.name for p in rest if _is_named_time(p)), None)
@@ -81,7 +84,7 @@ def calling_of(field: Callable) -> Calling:
 
 
 def _positional_calling(
-    field: Callable, positional: list[Parameter], taken: dict[str, bool]
+    field: Callable, positional: list[Parameter], taken: dict[str, Any]
 ) -> Calling:
     names = [p.name for p in positional]
     required = [p for p in positional if not _is_optional(p)]
@@ -110,18 +113,31 @@ def _refuse_more(field: Callable, positional: list[Parameter], named: list[Param
 
 def _parameters_of(field: Callable) -> list[Parameter] | None:
     """The parameters, or ``None`` where Python cannot tell them."""
-    called = _innermost(field).forward if isinstance(field, nn.Module) else field
+    called = field.forward if isinstance(field, nn.Module) else field
+    schema = getattr(called, "schema", None)
+    if isinstance(schema, torch.FunctionSchema):
+        return _parameters_of_traced(schema, isinstance(field, nn.Module))
     try:
-        return list(signature(called).parameters.values())
+        parameters = list(signature(called).parameters.values())
     except (TypeError, ValueError):
         return None
+    passed_on = all(p.kind in _ANYTHING for p in parameters)
+    within = list(field.children()) if isinstance(field, nn.Module) else []
+    # A wrapper that takes anything asks for what the one module within it asks for.
+    return _parameters_of(within[0]) if passed_on and len(within) == 1 else parameters
 
 
-def _innermost(module: nn.Module) -> nn.Module:
-    """The module within torch's own wrappers, which pass on whatever they are given."""
-    while isinstance(module, AveragedModel | DataParallel | DistributedDataParallel):
-        module = module.module
-    return module
+def _parameters_of_traced(schema: torch.FunctionSchema, is_method: bool) -> list[Parameter]:
+    """The parameters of what torch.jit has made; a method's first is the module."""
+    named = schema.arguments[1:] if is_method else schema.arguments
+    return [
+        Parameter(
+            argument.name,
+            Parameter.POSITIONAL_OR_KEYWORD,
+            default=argument.default_value if argument.has_default_value() else Parameter.empty,
+        )
+        for argument in named
+    ]
 
 
 def _is_optional(parameter: Parameter) -> bool:

@@ -64,6 +64,18 @@ def not_negative(owner: str, name: str, value: Any) -> float:
     return number
 
 
+def whole(owner: str, name: str, value: Any) -> int:
+    """Return a whole number of at least 1 as an int.
+
+    Raises:
+        ValueError: for anything else, naming its owner and itself.
+    """
+    number = as_number(value)
+    if number is None or number < 1 or number != number // 1:
+        raise ValueError(f"{owner}: {name} is {value!r}; write a whole number of at least 1.")
+    return int(number)
+
+
 def _refuse_gradient(owner: str, name: str, value: Any) -> None:
     if wants_gradient(value):
         raise ValueError(

@@ -1,8 +1,9 @@
 """What to solve: a field, a start, a time span."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -57,7 +58,7 @@ class ODEProblem:
     t_span: tuple[Any, Any]
     parameters: tuple[Tensor, ...] | None = None
     error_mask: Tensor | None = None
-    time_rounding: float = field(init=False, repr=False, compare=False)
+    time_rounding: float = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not callable(self.field):

@@ -85,17 +85,25 @@ def blame_arguments(error: Exception, x: Tensor, parameters: Iterable[Tensor]) -
 def refuse_precision(
     x: Tensor, parameters: Iterable[Tensor], cause: Exception | None = None
 ) -> None:
-    """Raise where parameters have another precision than the state, all of them.
+    """Raise where all parameters have another precision than the state, or are elsewhere.
 
     Raises:
-        TypeError: naming both, and what to write.
+        TypeError: naming both precisions, and what to write.
+        ValueError: naming both devices, and what to write.
     """
-    kinds = {p.dtype for p in parameters if p.is_floating_point() or p.is_complex()}
-    if kinds and x.dtype not in kinds:
+    known = tuple(p for p in parameters if p.is_floating_point() or p.is_complex())
+    kinds, places = {p.dtype for p in known}, {p.device for p in known}
+    if kinds and x.dtype not in kinds and not torch.is_autocast_enabled(x.device.type):
         listed = " and ".join(sorted(map(str, kinds)))
         raise TypeError(
             f"the field's parameters are {listed}, and it was given {x.dtype}: write "
             f"x.to({listed}), or .to({x.dtype}) on the model."
+        ) from cause
+    if places and x.device not in places:
+        place = sorted(map(str, places))[0]
+        raise ValueError(
+            f"the field's parameters are on {place}, and it was given a tensor on {x.device}: "
+            f'write x.to("{place}"), or .to("{x.device}") on the model.'
         ) from cause
 
 
@@ -107,5 +115,5 @@ def first_evaluation(
         return field(t, x)
     except (SolverError, torch.OutOfMemoryError):
         raise
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         blame_arguments(error, x, parameters)

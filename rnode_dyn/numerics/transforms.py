@@ -1,7 +1,10 @@
 """Whether a tensor is seen by torch.func, and by which of its transforms."""
 
-import torch
-from torch import Tensor
+from typing import Any
+
+from torch import _C, Tensor
+
+_functorch: Any = _C._functorch  # type: ignore[attr-defined]
 
 
 def is_batched(tensor: Tensor) -> bool:
@@ -14,12 +17,13 @@ def is_batched(tensor: Tensor) -> bool:
         ([True], False)
     """
     while is_transformed(tensor):
-        if torch._C._functorch.is_batchedtensor(tensor):
+        if _functorch.is_batchedtensor(tensor):
             return True
-        tensor = torch._C._functorch.get_unwrapped(tensor)
-    return False
+        tensor = _functorch.get_unwrapped(tensor)
+    # Autograd's own, of is_grads_batched and vectorize=True, are of an older kind.
+    return _functorch.is_legacy_batchedtensor(tensor)
 
 
 def is_transformed(tensor: Tensor) -> bool:
-    """Whether a tensor is one of ``torch.func``'s, within ``vmap``, ``grad``, ``jacrev``, …"""
-    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    """Whether a tensor is one of ``torch.func``'s, within ``vmap``, ``grad`` and their kind."""
+    return _functorch.is_functorch_wrapped_tensor(tensor)

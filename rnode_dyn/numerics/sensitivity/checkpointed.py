@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Step
+from rnode_dyn.numerics.numbers import whole
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients, add_up
 from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
@@ -132,8 +133,8 @@ class CheckpointedRun(AdjointRun):
             end, saved = self._remake(segment, x0)
         refuse_unnamed_tensors(end, (x0, *self.parameters))
         wanted = [adjoint, *(grad[row] for row in segment.rows)]
-        adjoint, *gradients = self.pull_back([end, *saved], x0, wanted)
-        return end.detach(), adjoint, gradients
+        at_start, *gradients = self.pull_back([end, *saved], x0, wanted)
+        return end.detach(), torch.zeros_like(x0) if at_start is None else at_start, gradients
 
     def _remake(self, segment: _Segment, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Make the segment's steps again; return its end and the states saved within."""
@@ -176,8 +177,8 @@ class CheckpointedAdjoint(Adjoint):
     or writes to buffers of its own, finds them at each evaluation as at the first time.
 
     Args:
-        every: Keep the state of every so many steps; a larger number keeps fewer states, and
-            remakes that many steps at once.
+        every: Keep the state of every so many steps, 1 or more; a larger number keeps fewer
+            states, and remakes that many steps at once.
 
     Example:
         >>> CheckpointedAdjoint(every=4)
@@ -187,11 +188,7 @@ class CheckpointedAdjoint(Adjoint):
     every: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.every, int) or self.every < 1:
-            raise ValueError(
-                f"CheckpointedAdjoint: every is {self.every!r}; write how many steps lie between "
-                "two stored states, a whole number of at least 1."
-            )
+        object.__setattr__(self, "every", whole("CheckpointedAdjoint", "every", self.every))
 
     def start(
         self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats

@@ -67,10 +67,8 @@ class Reach(TorchDispatchMode):
 def _written_by(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
     """The tensors that an operation writes to."""
     named = func._schema.arguments
-    given = [
-        *zip(named, args, strict=False),
-        *((a, kwargs[a.name]) for a in named if a.name in kwargs),
-    ]
+    given = list(zip(named, args, strict=False))
+    given += [(argument, kwargs[argument.name]) for argument in named if argument.name in kwargs]
     trains_a_norm = _BATCH_NORM in func._schema.name and any(
         argument.name in ("training", "train") and value for argument, value in given
     )

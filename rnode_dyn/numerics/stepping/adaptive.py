@@ -16,7 +16,7 @@ from rnode_dyn.numerics.errors import (
     SolverError,
     StepSizeUnderflowError,
 )
-from rnode_dyn.numerics.numbers import positive
+from rnode_dyn.numerics.numbers import positive, whole
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
 from rnode_dyn.numerics.stepping.controller import PIController, initial_step
@@ -51,15 +51,11 @@ class AdaptiveStep:
     norm: NormName = "rms"
 
     def __post_init__(self) -> None:
-        for name in ("rtol", "atol", "max_steps", "first_step"):
+        for name in ("rtol", "atol", "first_step"):
             given = getattr(self, name)
             if name != "first_step" or given is not None:
                 object.__setattr__(self, name, positive("AdaptiveStep", name, given))
-        if self.max_steps != int(self.max_steps):
-            raise ValueError(
-                f"AdaptiveStep: max_steps is {self.max_steps!r}; write a whole number of steps."
-            )
-        object.__setattr__(self, "max_steps", int(self.max_steps))
+        object.__setattr__(self, "max_steps", whole("AdaptiveStep", "max_steps", self.max_steps))
         if self.norm not in ("rms", "max"):
             raise ValueError(
                 f'AdaptiveStep: norm is {self.norm!r}; write "rms" (error averaged over the '

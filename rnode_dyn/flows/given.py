@@ -1,0 +1,52 @@
+"""Arrays as people have them, and what is said of those that a flow cannot take."""
+
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor
+
+from rnode_dyn.numerics.slope import refuse_precision
+
+
+def check_batch(
+    x: object, parameters: Iterable[Tensor], event_shape: Sequence[int] | None = None
+) -> None:
+    """Refuse what is no batch of samples for a model with these parameters.
+
+    Args:
+        x: What was given.
+        parameters: The model's.
+        event_shape: Shape of one sample, where it is known.
+
+    Raises:
+        TypeError: if it is no floating tensor, or has another precision than the parameters.
+        ValueError: if its shape does not fit.
+
+    Example:
+        >>> import torch
+        >>> check_batch(torch.zeros(3), (), event_shape=(3,))
+        Traceback (most recent call last):
+        ValueError: a flow takes a batch (batch, 3), given shape (3,): write x[None] for a ...
+    """
+    wanted = next(iter(parameters := tuple(parameters)), None)
+    dtype = "torch.float32" if wanted is None else str(wanted.dtype)
+    if not isinstance(x, Tensor):
+        kind = type(x)
+        raise TypeError(
+            f"a flow takes a tensor (batch, *event), given a {kind.__module__}.{kind.__name__}: "
+            f"write torch.as_tensor(x, dtype={dtype})."
+        )
+    if not x.is_floating_point():
+        raise TypeError(f"a flow takes floating numbers, given {x.dtype}: write x.to({dtype}).")
+    refuse_precision(x, parameters)
+    _check_shape(tuple(x.shape), None if event_shape is None else tuple(event_shape))
+
+
+def _check_shape(shape: tuple[int, ...], event: tuple[int, ...] | None) -> None:
+    axes = "*event" if event is None else ", ".join(map(str, event))
+    if (event is None and len(shape) < 2) or shape == event:
+        raise ValueError(
+            f"a flow takes a batch (batch, {axes}), given shape {shape}: write x[None] for a "
+            "single sample."
+        )
+    if event is not None and shape[1:] != event:
+        raise ValueError(f"a flow takes a batch (batch, {axes}), given shape {shape}.")
