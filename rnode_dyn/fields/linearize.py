@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnode_dyn.fields.own_product import FieldWithProduct, OwnProduct
 from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.sensitivity.anchor import recorded
 from rnode_dyn.numerics.sensitivity.closures import unnamed_leaf
 from rnode_dyn.numerics.slope import check_slope, check_unchanged, version_of
 from rnode_dyn.numerics.transforms import is_transformed
@@ -129,14 +130,16 @@ class _Evaluation:
         self.with_push = with_push
         self.recording = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad():
-            self.x, self.t = self._own(x), self._own(t) if with_push else t
+            t, self.x = t.clone() if t.is_inference() else t, self._own(x)
+            self.t = self._own(t) if with_push else t
             version = version_of(self.x)
             with _TimeIsNotRead() if with_push else nullcontext():
                 self.value = field(self.t, self.x)
         check_slope(self.value, x)
         check_unchanged(self.x, version)
         # Where nobody else wants a gradient, what was recorded is for us alone.
-        self.recording = self.recording and (x.requires_grad or self._reaches_more())
+        wanted = x.requires_grad or t.requires_grad
+        self.recording = self.recording and (wanted or self._reaches_more())
 
     def _own(self, tensor: Tensor) -> Tensor:
         """An alias of a tensor to differentiate with respect to, which a field may use besides."""
@@ -144,10 +147,10 @@ class _Evaluation:
             tensor = tensor.clone()
         if self.recording and tensor.requires_grad:
             return tensor.view_as(tensor)
-        return tensor.detach().requires_grad_()
+        return recorded(tensor)
 
     def _reaches_more(self) -> bool:
-        return unnamed_leaf(self.value, (self.x, self.t)) is not None
+        return unnamed_leaf(self.value, ()) is not None
 
     def linearized(self) -> Linearized:
         """The value and its derivatives."""
@@ -168,7 +171,7 @@ class _Evaluation:
     def _push(self, dt: Tensor | None, dx: Tensor) -> Tensor:
         """Differentiate the product, which is linear in its cotangent, by that."""
         with torch.inference_mode(False), torch.enable_grad():
-            v = torch.zeros_like(self.value).requires_grad_()
+            v = recorded(torch.zeros_like(self.value))
             inputs, along = ([self.x], [dx]) if dt is None else ([self.x, self.t], [dx, dt])
             products = self._differentiate([self.value], inputs, [v], True)
             known = [(p, a) for p, a in zip(products, along, strict=True) if p.requires_grad]

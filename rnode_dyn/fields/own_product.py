@@ -131,8 +131,9 @@ def _structural_trouble(module: nn.Module) -> str | None:
 
 def _numerical_trouble(module: nn.Module, x: Tensor) -> str | None:
     try:
-        moved = _moved(module)
-        error = _error(moved, x[:1])
+        # Copies made in inference mode could not be differentiated.
+        with torch.inference_mode(False):
+            error = _error(_moved(module), x[:1].clone())
     except Exception as failure:  # whatever a user's code raises is no agreement
         return f"it could not be compared with autograd's ({type(failure).__name__}: {failure})"
     if error <= 10 * torch.finfo(x.dtype).eps ** 0.5:
@@ -159,7 +160,6 @@ def _error(module: nn.Module, x: Tensor) -> float:
     with (
         torch.random.fork_rng(cuda_devices_of(x.device)),
         torch.autocast(x.device.type, enabled=False),
-        torch.inference_mode(False),
         handed_the_time(timed_parts(module), t),
     ):
         torch.manual_seed(0)

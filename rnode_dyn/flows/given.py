@@ -32,7 +32,7 @@ def check_batch(
     if not isinstance(x, Tensor):
         kind = type(x)
         raise TypeError(
-            f"a flow takes a tensor (batch, *event), given a {kind.__module__}.{kind.__name__}: "
+            f"a flow takes a floating tensor (batch, *event), given a {kind.__module__}.{kind.__name__}: "
             f"write torch.as_tensor(x, dtype={dtype})."
         )
     if not x.is_floating_point():

@@ -72,7 +72,7 @@ def whole(owner: str, name: str, value: Any) -> int:
     """
     number = as_number(value)
     if number is None or number < 1 or number != number // 1:
-        raise ValueError(f"{owner}: {name} is {value!r}; write a whole number of at least 1.")
+        raise ValueError(f"{owner}: {name} is {value!r}; write a whole number, 1 or more.")
     return int(number)
 
 

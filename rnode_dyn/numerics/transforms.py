@@ -11,6 +11,7 @@ def is_batched(tensor: Tensor) -> bool:
     """Whether a tensor stands for many at once, as within ``vmap``: no value can be read off it.
 
     Example:
+        >>> import torch
         >>> seen = []
         >>> _ = torch.vmap(lambda x: seen.append(is_batched(x)) or x)(torch.ones(2))
         >>> seen, is_batched(torch.ones(2))

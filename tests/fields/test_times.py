@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torchdyn.nn import DepthCat
 
 from rnode_dyn import ConvField, MLPField, RegularizedFlow
-from rnode_dyn.fields.base import as_field, at_times
+from rnode_dyn.fields.as_field import as_field
+from rnode_dyn.fields.at_times import at_times
 
 T = torch.tensor([0.0, 0.37, 1.0, 0.37], dtype=torch.float64)
 
@@ -112,16 +113,21 @@ def test_equal_times_are_one_time(name: str) -> None:
     torch.testing.assert_close(at_times(field, t, x), field(t[0], x), rtol=1e-12, atol=1e-13)
 
 
-def test_a_field_that_takes_times_is_called_once() -> None:
+@pytest.mark.parametrize("says_so", [True, False])
+def test_a_field_that_takes_times_is_called_once(says_so: bool) -> None:
+    """A subclass that overrides forward has to say again that it does."""
     calls = []
 
     class Counting(MLPField):
+        if says_so:
+            takes_times = True
+
         def forward(self, t: Tensor, x: Tensor, args: object = None) -> Tensor:
             calls.append(t.shape)
             return super().forward(t, x, args)
 
     at_times(Counting(3), T, torch.randn(len(T), 3))
-    assert calls == [T.shape]
+    assert calls == [T.shape if says_so else ()]
 
 
 def test_each_sample_draws_noise_of_its_own() -> None:

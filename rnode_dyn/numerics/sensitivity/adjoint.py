@@ -46,7 +46,6 @@ class AdjointRun(ABC):
         self.forward_field = CountedField(problem, stats)
         self.backward_field = CountedField(problem, stats, "nfe_backward")
         self.autocast = _autocast_as_now(problem.x0.device.type)
-        self.first_slope: Tensor | None = None
         self.name = "this sensitivity"
         self.written: list[tuple[Tensor, Tensor]] = []
         self.draws = False
@@ -54,14 +53,14 @@ class AdjointRun(ABC):
     def look(self) -> None:
         """Evaluate the field where the solve begins, and see what it uses and changes.
 
-        The slope is the solve's first: looking costs no evaluation.
+        The slope serves the solve as its first: looking costs no evaluation.
         """
         self.others = OtherRandomNumbers()
         self.random = TorchRandomState.now(self.problem.x0.device)
         # An alias: a field that has closed over the start uses it as something else than its state.
         x0 = self.problem.x0.detach()
         with torch.no_grad(), Reach() as reach:
-            self.first_slope = self.forward_field(self.problem.span[0], x0)
+            self.forward_field.known = self.forward_field(self.problem.span[0], x0)
         self.written, self.draws = reach.written, not self.random.is_now()
         found = {id(p): p for p in (*self.parameters, *reach.wanting)}
         self.parameters = tuple(found.values())

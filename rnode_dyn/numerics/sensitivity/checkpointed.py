@@ -67,10 +67,11 @@ class CheckpointedRun(AdjointRun):
         device = self.problem.x0.device
         self.replay = Replay(device, self.written, self.random, self.draws)
         if self.replay.is_needed:
-            assert self.first_slope is not None
+            known = self.forward_field.known
             self.forward_field = self.recorded = RecordedField(
-                self.problem, self.stats, self.replay, self.first_slope
+                self.problem, self.stats, self.replay
             )
+            self.recorded.known = known
 
     def forward(self, x0: Tensor) -> Tensor:
         """Solve, remembering where each step began and how long it was."""
@@ -93,7 +94,7 @@ class CheckpointedRun(AdjointRun):
         if self.recorded is not None:
             recorded = RecordedAlgorithm(integrator.algorithm, self.recorded)
             integrator = replace(integrator, algorithm=recorded)
-        return integrator.steps(self.problem, self.forward_field, self.stats, self.first_slope)
+        return integrator.steps(self.problem, self.forward_field, self.stats)
 
     def _segment_for(self, step: Step) -> _Segment:
         if not self.segments or len(self.segments[-1].steps) == self.every:

@@ -122,7 +122,7 @@ class ContinuousRun(AdjointRun):
 
     def _forward_steps(self) -> Iterator[Step]:
         """The steps of the forward solve."""
-        return self.integrator.steps(self.problem, self.forward_field, self.stats, self.first_slope)
+        return self.integrator.steps(self.problem, self.forward_field, self.stats)
 
     def _sample_of(self, entry: int) -> int:
         size, batch = self.problem.x0[0].numel(), len(self.problem.x0)

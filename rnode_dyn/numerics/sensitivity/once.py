@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnode_dyn.numerics.sensitivity.anchor import ANCHOR
+
 
 class _Once(torch.autograd.Function):
     """Passes tensors on, and refuses to differentiate them."""
@@ -33,6 +35,5 @@ def once(name: str, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
     if not torch.is_grad_enabled():
         return list(gradients)
     there = [gradient for gradient in gradients if gradient is not None]
-    anchor = torch.zeros((), requires_grad=True)
-    refusing = iter(_Once.apply(name, anchor, *there)) if there else iter(())
+    refusing = iter(_Once.apply(name, ANCHOR, *there)) if there else iter(())
     return [None if gradient is None else next(refusing) for gradient in gradients]

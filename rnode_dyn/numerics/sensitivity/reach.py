@@ -24,6 +24,7 @@ class Reach(TorchDispatchMode):
         written: Those that are written to, each with a copy of what it held before.
 
     Example:
+        >>> import torch
         >>> rate = torch.tensor(2.0, requires_grad=True)
         >>> count = torch.zeros(())
         >>> with torch.no_grad(), Reach() as reach:

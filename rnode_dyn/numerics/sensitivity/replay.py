@@ -86,23 +86,29 @@ class RecordedField(CountedField):
         problem: Whose field it is.
         stats: Where its evaluations are counted.
         replay: What takes the notes.
-        first_slope: The field at the start, which has been evaluated already.
     """
 
-    def __init__(
-        self, problem: ODEProblem, stats: SolveStats, replay: Replay, first_slope: Tensor
-    ) -> None:
+    def __init__(self, problem: ODEProblem, stats: SolveStats, replay: Replay) -> None:
         super().__init__(problem, stats)
         self.replay = replay
         self.marks: list[Mark] = []
-        self.slopes = [(first_slope, replay.first)]
+        self.slopes: list[tuple[Tensor, Mark]] = []
+
+    def _known_slope(self, t: float, x: Tensor) -> Tensor | None:
+        known = super()._known_slope(t, x)
+        if known is not None:
+            self._note(known, self.replay.first)
+        return known
 
     def _evaluate(self, t: Tensor, x: Tensor) -> Tensor:
         mark = self.replay.now()
         slope = super()._evaluate(t, x)
+        self._note(slope, mark)
+        return slope
+
+    def _note(self, slope: Tensor, mark: Mark) -> None:
         self.marks.append(mark)
         self.slopes.append((slope, mark))
-        return slope
 
     def begin_step(self, slope: Tensor | None) -> None:
         """Forget all marks but that of the slope which a step begins with."""

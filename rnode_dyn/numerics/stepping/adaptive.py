@@ -82,7 +82,6 @@ class AdaptiveStep:
         t_span: tuple[float, float],
         stats: SolveStats,
         norm: ErrorNorm,
-        first_slope: Tensor | None = None,
     ) -> Iterator[Step]:
         """Yield the accepted steps.
 
@@ -95,7 +94,7 @@ class AdaptiveStep:
                 "within vmap (jacfwd, hessian, …): solve the batch as one problem, or take "
                 "FixedStep(dt)."
             )
-        return AdaptiveSolve(self, algorithm, rhs, x, t_span, stats, norm, first_slope).run()
+        return AdaptiveSolve(self, algorithm, rhs, x, t_span, stats, norm).run()
 
 
 class AdaptiveSolve:
@@ -110,14 +109,12 @@ class AdaptiveSolve:
         t_span: tuple[float, float],
         stats: SolveStats,
         norm: ErrorNorm,
-        first_slope: Tensor | None = None,
     ) -> None:
         self.settings, self.algorithm, self.rhs = settings, algorithm, rhs
         self.t, self.end = t_span
         self.direction = 1 if self.end > self.t else -1
         self.x, self.stats, self.norm = x, stats, norm
         self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
-        self.first_slope = first_slope
         self.tried = 0
 
     def run(self) -> Iterator[Step]:
@@ -141,7 +138,7 @@ class AdaptiveSolve:
     def _first_slope(self) -> Tensor:
         if not bool(torch.isfinite(self.x).all()):
             self._fail(NonFiniteStateError, "the state to start from is not finite", 0.0, self.x)
-        slope = self.rhs(self.t, self.x) if self.first_slope is None else self.first_slope
+        slope = self.rhs(self.t, self.x)
         if not bool(torch.isfinite(slope).all()):
             self._fail(NonFiniteStateError, "the field is not finite at the start", 0.0, slope)
         return slope

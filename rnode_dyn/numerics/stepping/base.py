@@ -30,17 +30,6 @@ class Stepping(Protocol):
         t_span: tuple[float, float],
         stats: SolveStats,
         norm: ErrorNorm,
-        first_slope: Tensor | None = None,
     ) -> Iterator[Step]:
-        """Yield the accepted steps, from the start of the span to its end.
-
-        Args:
-            algorithm: How to step.
-            rhs: The field.
-            x: The state at the start.
-            t_span: Start and end.
-            stats: Where steps are counted.
-            norm: Of the errors under control.
-            first_slope: The field at the start, where somebody has evaluated it.
-        """
+        """Yield the accepted steps, from the start of the span to its end."""
         ...

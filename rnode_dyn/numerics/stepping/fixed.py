@@ -53,7 +53,6 @@ class FixedStep:
         t_span: tuple[float, float],
         stats: SolveStats,
         norm: ErrorNorm,
-        first_slope: Tensor | None = None,
     ) -> Iterator[Step]:
         """Yield the steps; a state that is not finite raises once the span is done.
 
@@ -62,7 +61,7 @@ class FixedStep:
         count = self.count(t_span)
         times = [t_span[0] + (t_span[1] - t_span[0]) * i / count for i in range(count)]
         times.append(t_span[1])
-        slope, finite = first_slope, [_finite_samples(x)]
+        slope, finite = None, [_finite_samples(x)]
         for start, end in pairwise(times):
             step = algorithm.advance(rhs, start, end - start, x, slope)
             step.ends_at = end

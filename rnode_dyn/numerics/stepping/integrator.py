@@ -28,15 +28,7 @@ class Integrator:
         """Parameters of the algorithm itself: a hypersolver's."""
         return tuple(self.algorithm.parameters()) if isinstance(self.algorithm, nn.Module) else ()
 
-    def steps(
-        self,
-        problem: ODEProblem,
-        rhs: RightHandSide,
-        stats: SolveStats,
-        first_slope: Tensor | None = None,
-    ) -> Iterator[Step]:
+    def steps(self, problem: ODEProblem, rhs: RightHandSide, stats: SolveStats) -> Iterator[Step]:
         """Yield the accepted steps of a forward solve."""
         norm = self.stepping.error_norm(problem.error_mask)
-        return self.stepping.steps(
-            self.algorithm, rhs, problem.x0, problem.span, stats, norm, first_slope
-        )
+        return self.stepping.steps(self.algorithm, rhs, problem.x0, problem.span, stats, norm)
