@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
-from rnode_dyn.flows.given import check_batch
+from rnode_dyn.flows.given import check_kind
 from rnode_dyn.numerics.numbers import positive
 
 
@@ -58,7 +58,7 @@ class FlowDistribution(Distribution):
 
         With Hutchinson's divergence it is an unbiased estimate.
         """
-        check_batch(value[None] if isinstance(value, Tensor) else value, self.model.parameters())
+        check_kind(value, self.model.parameters())
         dims = len(self.event_shape)
         if tuple(value.shape[value.dim() - dims :]) != tuple(self.event_shape):
             raise ValueError(

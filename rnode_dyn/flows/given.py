@@ -27,18 +27,29 @@ def check_batch(
         Traceback (most recent call last):
         ValueError: a flow takes a batch (batch, 3), given shape (3,): write x[None] for a ...
     """
-    wanted = next(iter(parameters := tuple(parameters)), None)
-    dtype = "torch.float32" if wanted is None else str(wanted.dtype)
+    check_kind(x, parameters)
+    assert isinstance(x, Tensor)
+    _check_shape(tuple(x.shape), None if event_shape is None else tuple(event_shape))
+
+
+def check_kind(x: object, parameters: Iterable[Tensor]) -> None:
+    """Refuse what is no floating tensor, or does not go with these parameters.
+
+    Raises:
+        TypeError: saying what was given, and what to write.
+        ValueError: if it is on another device than the parameters.
+    """
+    known = tuple(parameters)
+    dtype = str(known[0].dtype) if known else "torch.float32"
     if not isinstance(x, Tensor):
-        kind = type(x)
+        given = f"{type(x).__module__}.{type(x).__name__}"
         raise TypeError(
-            f"a flow takes a floating tensor (batch, *event), given a {kind.__module__}.{kind.__name__}: "
-            f"write torch.as_tensor(x, dtype={dtype})."
+            f"a flow takes a floating tensor (batch, *event), given a {given}: write "
+            f"torch.as_tensor(x, dtype={dtype})."
         )
     if not x.is_floating_point():
         raise TypeError(f"a flow takes floating numbers, given {x.dtype}: write x.to({dtype}).")
-    refuse_precision(x, parameters)
-    _check_shape(tuple(x.shape), None if event_shape is None else tuple(event_shape))
+    refuse_precision(x, known)
 
 
 def _check_shape(shape: tuple[int, ...], event: tuple[int, ...] | None) -> None:
