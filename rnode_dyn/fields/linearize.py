@@ -17,7 +17,7 @@ from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.sensitivity.anchor import recorded
 from rnode_dyn.numerics.sensitivity.closures import unnamed_leaf
 from rnode_dyn.numerics.slope import check_slope, check_unchanged, version_of
-from rnode_dyn.numerics.transforms import is_transformed
+from rnode_dyn.numerics.transforms import is_batched, is_transformed
 
 # Takes a time step and a change of state, of which either may be None.
 Push = Callable[[Tensor | None, Tensor], Tensor]
@@ -90,7 +90,8 @@ def value_and_jacobian(
     """Return f(t, x), the Jacobian of each sample, ``(entries, batch, entries)``, and the push.
 
     The batch is never repeated: row i of every sample is the product with one cotangent, and all
-    cotangents go through the field's one evaluation together.
+    cotangents go through the field's one evaluation together. Where samples see each other (batch
+    normalisation in training mode), each row of each sample has a cotangent of its own.
 
     Example:
         >>> x = torch.tensor([[1.0, 2.0]])
@@ -98,16 +99,37 @@ def value_and_jacobian(
         tensor([[2., 0.],
                 [0., 4.]])
     """
-    size = x[0].numel()
-    basis = torch.eye(size, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
-    basis = basis.reshape(size, *x.shape)
-    shape = (size, len(x), size)
+    cotangents = _rows_and_probe(x)
     if isinstance(field, FieldWithProduct) and not with_push:
-        found = _by_own_product(field.product, t, x, basis)
-        if found is not None:
-            return found[0], found[1].reshape(shape), None
+        found = _by_own_product(field.product, t, x, cotangents)
+        if found is not None and not _samples_meet(found[1]):
+            return found[0], found[1][:-1].flatten(2), None
     at = linearize(field, t, x, with_push)
-    return at.value, at.pull_many(basis).reshape(shape), at.push
+    rows = at.pull_many(cotangents)
+    rows = _rows_apart(at, x) if _samples_meet(rows) else rows[:-1].flatten(2)
+    return at.value, rows, at.push
+
+
+def _rows_and_probe(x: Tensor) -> Tensor:
+    """A cotangent for each entry, the same for all samples, and at last one for one sample."""
+    size = x[0].numel()
+    rows = torch.eye(size, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
+    probe = x.new_zeros(1, len(x), size)
+    probe[0, 0] = torch.cos(torch.arange(1, size + 1, dtype=x.dtype, device=x.device))
+    return torch.cat([rows, probe]).reshape(-1, *x.shape)
+
+
+def _samples_meet(products: Tensor) -> bool:
+    """Whether the probe of the first sample found its way to another."""
+    return not is_batched(products) and bool(products[-1, 1:].any())
+
+
+def _rows_apart(at: Linearized, x: Tensor) -> Tensor:
+    """The Jacobian of each sample by its own entries, one cotangent an entry of the batch."""
+    batch, size = len(x), x[0].numel()
+    cotangents = torch.eye(batch * size, dtype=x.dtype, device=x.device)
+    rows = at.pull_many(cotangents.reshape(-1, *x.shape)).reshape(batch, size, batch, size)
+    return rows.diagonal(dim1=0, dim2=2).permute(0, 2, 1)
 
 
 def _by_own_product(

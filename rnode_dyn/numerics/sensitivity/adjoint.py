@@ -48,6 +48,7 @@ class AdjointRun(ABC):
         self.autocast = _autocast_as_now(problem.x0.device.type)
         self.name = "this sensitivity"
         self.written: list[tuple[Tensor, Tensor]] = []
+        self.read: list[tuple[Tensor, int]] = []
         self.draws = False
 
     def look(self) -> None:
@@ -62,6 +63,8 @@ class AdjointRun(ABC):
         with torch.no_grad(), Reach() as reach:
             self.forward_field.known = self.forward_field(self.problem.span[0], x0)
         self.written, self.draws = reach.written, not self.random.is_now()
+        changing = {id(tensor) for tensor, _ in reach.written}
+        self.read = [(tensor, v) for tensor, v in reach.read if id(tensor) not in changing]
         found = {id(p): p for p in (*self.parameters, *reach.wanting)}
         self.parameters = tuple(found.values())
 
@@ -83,6 +86,17 @@ class AdjointRun(ABC):
                 "the noise, FrozenNoise(field), or take DiscreteAdjoint()."
             )
         return states
+
+    def refuse_changes(self) -> None:
+        """Raise where a tensor that the field reads has been written to since the solve."""
+        for tensor, version in self.read:
+            if tensor._version != version:
+                raise RuntimeError(
+                    f"a tensor of shape {tuple(tensor.shape)} that the field reads (a buffer, a "
+                    "mask, the seed of FrozenNoise) was changed between the solve and its "
+                    "gradient, which evaluates the field again: change it before the solve or "
+                    "after the gradient."
+                )
 
     @abstractmethod
     def forward(self, x0: Tensor) -> Tensor:
@@ -145,6 +159,7 @@ class _Attached(torch.autograd.Function):
                 "ask for the gradients one after another."
             )
         kept = ctx.saved_tensors[ctx.inputs :]
+        ctx.run.refuse_changes()
         with torch.no_grad(), ctx.run.autocast(), _said_of_the_backward_pass():
             grad_x0, grad_parameters = ctx.run.backward(grad, kept)
         return (None, None, *once(ctx.name, (grad_x0, *grad_parameters)))

@@ -22,6 +22,7 @@ class Reach(TorchDispatchMode):
     Attributes:
         wanting: Those that want a gradient, in the order of their use.
         written: Those that are written to, each with a copy of what it held before.
+        read: Those that are read and want no gradient, each with how often it had been written to.
 
     Example:
         >>> import torch
@@ -38,31 +39,40 @@ class Reach(TorchDispatchMode):
         super().__init__()
         self.wanting: list[Tensor] = []
         self.written: list[tuple[Tensor, Tensor]] = []
+        self.read: list[tuple[Tensor, int]] = []
         self._known: set[int] = set()
         self._written: set[int] = set()
         self._made: dict[int, Tensor] = {}
+        self._outside: dict[int, Tensor] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Note what an operation takes from outside, and do it."""
         kwargs = kwargs or {}
+        for tensor in _tensors_in((args, kwargs)):
+            self._note_read(tensor)
         for tensor in _written_by(func, args, kwargs):
             self._note_written(tensor)
-        for tensor in _tensors_in((args, kwargs)):
-            self._note_wanting(tensor)
         result = func(*args, **kwargs)
         # Kept, so that no other tensor takes the identity of one that has gone.
         self._made.update((id(tensor), tensor) for tensor in _tensors_in(result))
         return result
 
-    def _note_wanting(self, tensor: Tensor) -> None:
-        if tensor.requires_grad and id(tensor) not in self._made and id(tensor) not in self._known:
-            self._known.add(id(tensor))
+    def _note_read(self, tensor: Tensor) -> None:
+        if id(tensor) in self._made or id(tensor) in self._known:
+            return
+        self._known.add(id(tensor))
+        self._outside.setdefault(_memory(tensor), tensor)
+        if tensor.requires_grad:
             self.wanting.append(tensor)
+        elif not tensor.is_inference():
+            self.read.append((tensor, tensor._version))
 
     def _note_written(self, tensor: Tensor) -> None:
-        if id(tensor) not in self._made and id(tensor) not in self._written:
-            self._written.add(id(tensor))
-            self.written.append((tensor, tensor.detach().clone()))
+        # What is written to may be a view, made within, of what came from outside.
+        outside = self._outside.get(_memory(tensor))
+        if outside is not None and id(outside) not in self._written:
+            self._written.add(id(outside))
+            self.written.append((outside, outside.detach().clone()))
 
 
 def _written_by(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
@@ -80,6 +90,11 @@ def _written_by(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
         or (trains_a_norm and argument.name.startswith("running_"))
     ]
     return _tensors_in(written)
+
+
+def _memory(tensor: Tensor) -> int:
+    """Which memory a tensor stands in, the same for all its views."""
+    return tensor.untyped_storage()._cdata
 
 
 def _tensors_in(tree: Any) -> list[Tensor]:
