@@ -33,7 +33,7 @@ def values(*shape: int) -> Tensor:
         lambda a: torch.rand(3, device="accel", generator=torch.Generator()),
     ],
 )
-def check_mixtures_are_refused(mix) -> None:  # noqa: ANN001
+def test_mixtures_are_refused(mix) -> None:
     with pytest.raises((RuntimeError, TypeError), match=r"same device|generator|subclasses"):
         mix(values(3))
 
@@ -48,7 +48,7 @@ def check_mixtures_are_refused(mix) -> None:  # noqa: ANN001
         lambda a: a.masked_fill(a > 0, torch.tensor(1.0)),
     ],
 )
-def check_a_number_of_the_host_is_taken(mix) -> None:  # noqa: ANN001
+def test_a_number_of_the_host_is_taken(mix) -> None:
     a = values(3)
     assert mix(a).device.type == "accel"
     torch.testing.assert_close(mix(a).cpu(), mix(a.cpu()))
@@ -70,7 +70,7 @@ def check_a_number_of_the_host_is_taken(mix) -> None:  # noqa: ANN001
         (1, lambda a: torch.equal(a, a)),
         (1, lambda a: torch.allclose(a, a)),
         (1, lambda a: a.unique()),
-        (1, lambda a: a.clone().index_put_((a > 0,), values(int(3)))),
+        (1, lambda a: a.clone().index_put_((a > 0,), values(3))),
         (1, lambda a: torch.linalg.inv(torch.eye(2, device="accel"))),
         (0, lambda a: a.clone().index_put_((a > 0,), torch.tensor(1.0, device="accel"))),
         (0, lambda a: a[torch.tensor([0, 1], device="accel")]),
@@ -80,14 +80,14 @@ def check_a_number_of_the_host_is_taken(mix) -> None:  # noqa: ANN001
         (0, lambda a: torch.tensor([1.0, 2.0]).to("accel")),
     ],
 )
-def check_what_counts_as_a_reading(readings: int, read) -> None:  # noqa: ANN001
+def test_what_counts_as_a_reading(readings: int, read) -> None:
     a = torch.arange(1.0, 4.0, device="accel")
     with host_readings() as counted:
         read(a)
     assert counted.count == readings, str(counted)
 
 
-def check_counts_nest_and_name_the_place() -> None:
+def test_counts_nest_and_name_the_place() -> None:
     from rnode_dyn import ODEProblem
 
     with host_readings() as outer:
@@ -96,12 +96,12 @@ def check_counts_nest_and_name_the_place() -> None:
         with host_readings() as inner:
             ODEProblem(lambda t, x: x, values(1, 2), (0.0, 1.0), error_mask=mask)
     assert (outer.count, inner.count) == (2, 1)
-    assert list(inner.places)[0].startswith("rnode_dyn/numerics/problem.py:")
+    assert next(iter(inner.places)).startswith("rnode_dyn/numerics/problem.py:")
     float(values(1))
     assert outer.count == 2
 
 
-def check_numbers_are_those_of_the_seed_and_leave_the_cpu_alone() -> None:
+def test_numbers_are_those_of_the_seed_and_leave_the_cpu_alone() -> None:
     def draw(device: str) -> list[Tensor]:
         torch.manual_seed(5)
         return [
@@ -122,13 +122,13 @@ def check_numbers_are_those_of_the_seed_and_leave_the_cpu_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def check_the_random_state_can_be_kept_and_put_back() -> None:
+def test_the_random_state_can_be_kept_and_put_back() -> None:
     with torch.random.fork_rng(["accel:0"], device_type="accel"):
         first = values(3).cpu()
     assert torch.equal(values(3).cpu(), first)
 
 
-def check_views_share_and_writes_are_seen() -> None:
+def test_views_share_and_writes_are_seen() -> None:
     a = torch.zeros(2, 3, device="accel")
     a[0].add_(1.0)
     a[:, 2] = 5.0
@@ -139,8 +139,8 @@ def check_views_share_and_writes_are_seen() -> None:
         a.unsqueeze_(0)
 
 
-def check_derivatives() -> None:
-    def both(f) -> tuple[Tensor, Tensor]:  # noqa: ANN001
+def test_derivatives() -> None:
+    def both(f) -> tuple[Tensor, Tensor]:
         x = torch.linspace(-1.0, 1.0, 6).reshape(2, 3)
         return f(x.to("accel")).cpu(), f(x)
 
@@ -151,6 +151,7 @@ def check_derivatives() -> None:
     torch.testing.assert_close(*both(gradient))
     torch.testing.assert_close(*both(lambda x: vjp(torch.sin, x)[1](x)[0]))
     torch.testing.assert_close(*both(lambda x: jvp(torch.sin, (x,), (x,))[1]))
+    torch.testing.assert_close(*both(lambda x: jvp(lambda y: 2 * y @ y.T, (x,), (x,))[1]))
     torch.testing.assert_close(*both(lambda x: vmap(gradient_of_one)(x)))
 
 
@@ -158,7 +159,7 @@ def gradient_of_one(x: Tensor) -> Tensor:
     return vjp(lambda y: y.tanh().sum(), x)[1](torch.ones((), device=x.device))[0]
 
 
-def check_a_module_moves_is_copied_and_trains() -> None:
+def test_a_module_moves_is_copied_and_trains() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 1))
     on_device = copy.deepcopy(copy.deepcopy(module).to("accel"))
     assert all(isinstance(p.data, AccelTensor) for p in on_device.parameters())
@@ -174,7 +175,7 @@ def check_a_module_moves_is_copied_and_trains() -> None:
         torch.testing.assert_close(one, other.cpu())
 
 
-def check_autocast_computes_products_in_low_precision() -> None:
+def test_autocast_computes_products_in_low_precision() -> None:
     linear, x = nn.Linear(3, 3), torch.randn(2, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         expected = linear(x)

@@ -16,7 +16,6 @@ _ATEN = torch.ops.aten
 _FACTORIES = (
     _ATEN.empty.memory_format,
     _ATEN.empty_strided.default,
-    _ATEN._efficientzerotensor.default,
     _ATEN.arange.default,
     _ATEN.arange.start,
     _ATEN.arange.start_step,
@@ -91,6 +90,7 @@ def register() -> torch.device:
     backend_registration._setup_privateuseone_for_python_backend(NAME, AccelModule())
     for func in _FACTORIES:
         _LIBRARY.impl(func, _made_by(func), "PrivateUse1")
+    _LIBRARY.impl(_ATEN._efficientzerotensor.default, _zeros, "PrivateUse1")
     _LIBRARY.impl(_ATEN._copy_from.default, _copied, "PrivateUse1")
     register_autocast(NAME)
     return torch.device(NAME, 0)
@@ -100,6 +100,11 @@ def _copied(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tenso
     """Copy to the device; ``torch.tensor(…, device=…)`` does so behind the dispatcher's back."""
     _ATEN.copy_.default(target.inner, source)  # type: ignore[attr-defined]
     return target
+
+
+def _zeros(size: Any, **kwargs: Any) -> Any:
+    """Forward-mode derivatives that are zero, here with a memory like any other tensor."""
+    return run(_ATEN.zeros.default, (size,), {**kwargs, "device": NAME}, torch.device(NAME, 0))
 
 
 _LIBRARY = torch.library.Library("aten", "IMPL")

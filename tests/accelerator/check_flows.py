@@ -1,0 +1,155 @@
+"""Flows, divergences, penalties and distributions on the device give what they give on the CPU."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnode_dyn import (
+    RK4,
+    AdaptiveStep,
+    ConvField,
+    FixedStep,
+    FlowDistribution,
+    FlowResult,
+    MLPField,
+    MultiscaleFlow,
+    RegularizedFlow,
+    Solver,
+    Tsit5,
+)
+from tests.accelerator.models import image_model
+from tests.accelerator.twins import Figures, agree, gradients
+from tests.flows.cases import (
+    DIVERGENCES,
+    FEW_STEPS,
+    REGULARIZERS,
+    SENSITIVITIES,
+    SmallField,
+    name_of,
+    randomize,
+)
+
+pytestmark = pytest.mark.usefixtures("accel", "double_precision")
+
+STEPPINGS = [FixedStep(0.5), AdaptiveStep(1e-4, 1e-4)]
+FIELDS = {
+    "mlp": lambda: MLPField(4, hidden=(5,)),
+    "image-mlp": lambda: MLPField((1, 2, 2), hidden=(5,)),
+    "conv": lambda: ConvField(1, hidden=(3,)),
+    "plain-module": SmallField,
+}
+
+
+def points(*event: int) -> Tensor:
+    return torch.rand(3, *event)
+
+
+def figures_of(result: FlowResult) -> Figures:
+    return {"z": result.z, "log_det": result.log_det, **result.penalties}
+
+
+def differentiated(flow: nn.Module, x: Tensor) -> Figures:
+    """Everything that a flow gives, and the gradient of its sum."""
+    x.requires_grad_()
+    result = flow(x)
+    total = (
+        result.z.sin().sum() + result.log_det.sum() + sum(map(torch.sum, result.penalties.values()))
+    )
+    total.backward()
+    return {**figures_of(result), **gradients([x, *flow.parameters()])}
+
+
+@pytest.mark.parametrize("stepping", STEPPINGS, ids=name_of)
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+@pytest.mark.parametrize("divergence", DIVERGENCES, ids=name_of)
+def test_every_divergence_with_all_penalties(divergence, sensitivity, stepping) -> None:
+    solver = Solver(Tsit5(), stepping, sensitivity)
+    agree(
+        lambda: (RegularizedFlow(SmallField(), solver, divergence, REGULARIZERS), points(4)),
+        differentiated,
+    )
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS, ids=name_of)
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_with_each_penalty(field, regularizer) -> None:
+    event = (1, 2, 2) if field in ("conv", "image-mlp") else (4,)
+    agree(
+        lambda: (
+            RegularizedFlow(randomize(FIELDS[field]()), FEW_STEPS, regularizers=[regularizer]),
+            points(*event),
+        ),
+        differentiated,
+    )
+
+
+@pytest.mark.parametrize("stepping", STEPPINGS, ids=name_of)
+def test_the_way_back_and_the_states_alone(stepping) -> None:
+    def use(flow: RegularizedFlow, z: Tensor) -> Figures:
+        times = torch.linspace(0.0, 1.0, 4)
+        return {
+            **figures_of(flow.inverse(z)),
+            "generated": flow.generate(z),
+            "trajectory": flow.trajectory(z, times.to(z.device)),
+            "odeint": flow.odeint(z, times.to(z.device))[1],
+        }
+
+    agree(lambda: (RegularizedFlow(SmallField(), Solver(Tsit5(), stepping)), points(4)), use)
+
+
+def test_a_function_as_the_field() -> None:
+    agree(
+        lambda: (RegularizedFlow(lambda t, x: (t - x).sin(), FEW_STEPS), points(4)), differentiated
+    )
+
+
+def test_the_solver_of_evaluation() -> None:
+    def use(flow: RegularizedFlow, x: Tensor) -> Figures:
+        flow.eval()
+        return figures_of(flow(x))
+
+    agree(
+        lambda: (
+            RegularizedFlow(
+                SmallField(), FEW_STEPS, eval_solver=Solver(RK4(), FixedStep(0.1)),
+                eval_divergence=DIVERGENCES[-1],
+            ),
+            points(4),
+        ),
+        use,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("preprocess", ["logit", "shift"])
+def test_a_multiscale_model_there_and_back(preprocess) -> None:
+    def use(model: MultiscaleFlow, x: Tensor) -> Figures:
+        back = model.inverse(model(x).z)
+        return {
+            **differentiated(model, x),
+            "generated": model.generate(model(x).z),
+            "back": back.z,
+            "log_det_back": back.log_det,
+        }
+
+    agree(lambda: (image_model(preprocess), points(1, 8, 8)), use, rtol=1e-9)
+
+
+def test_a_distribution_of_a_flow() -> None:
+    def use(model: MultiscaleFlow, x: Tensor) -> Figures:
+        distribution = FlowDistribution(model, (1, 8, 8), temperature=0.7)
+        estimate = distribution.estimate_log_prob(x, repeats=2)
+        return {
+            "log_prob": distribution.log_prob(x),
+            "mean": estimate.mean,
+            "stderr": estimate.stderr,
+            "sample": distribution.sample((2,)),
+            "rsample": distribution.rsample((2, 1)),
+        }
+
+    agree(lambda: (image_model(), points(1, 8, 8)), use, rtol=1e-9)
+
+
+def test_a_flow_of_the_device_takes_no_data_of_the_cpu() -> None:
+    flow = RegularizedFlow(SmallField(), FEW_STEPS).to("accel")
+    with pytest.raises(RuntimeError, match="same device"):
+        flow(points(4))
