@@ -56,6 +56,11 @@ class AccelTensor(Tensor):
         note_reading("tolist")
         return self.inner.tolist()
 
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        """Be saved as tensors of other devices are, so that a checkpoint can be read anywhere."""
+        given = (self.detach().cpu(), self.dtype, str(self.device), self.requires_grad)
+        return torch._utils._rebuild_device_tensor_from_cpu_tensor, given
+
     def __repr__(self, *, tensor_contents: None = None) -> str:
         return f"AccelTensor({self.inner})"
 

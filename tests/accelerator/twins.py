@@ -16,7 +16,7 @@ def agree(
     make: Callable[[], tuple],
     use: Callable[..., Figures],
     rtol: float = 1e-11,
-    on_the_host: Iterable[str] = (),
+    on_the_host: bool = False,
 ) -> None:
     """Assert that a computation gives the same on both devices, and draws where it computes.
 
@@ -24,15 +24,14 @@ def agree(
         make: Returns what it needs, modules and tensors, made on the CPU.
         use: Computes figures by name, given those on the device.
         rtol: How far the figures may differ; summing in another order is not forbidden.
-        on_the_host: Names of the tensors that belong on the CPU on both.
+        on_the_host: Whether the figures belong on the CPU all the same.
     """
     expected, found = run_on(CPU, make, use), run_on(torch.device(NAME, 0), make, use)
     assert expected.keys() == found.keys()
     assert _words(found) == _words(expected)
     for name, figure in found.items():
         if isinstance(figure, Tensor):
-            wanted = "cpu" if name in on_the_host else NAME
-            assert figure.device.type == wanted, f"{name} is on {figure.device}"
+            assert figure.device.type == ("cpu" if on_the_host else NAME), f"{name} is on {figure.device}"
     torch.testing.assert_close(_numbers(found), _numbers(expected), rtol=rtol, atol=rtol)
 
 

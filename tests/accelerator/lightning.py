@@ -1,0 +1,92 @@
+"""Lightning on the stand-in, so that whole training steps can be counted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.trainer.connectors.accelerator_connector import _AcceleratorConnector
+
+from tests.accelerator.readings import Readings, host_readings
+from tests.accelerator.tensor import NAME
+SEEN=[]
+
+class Stand(Accelerator):
+    """The stand-in, as Lightning asks for a device."""
+
+    def setup_device(self, device: torch.device) -> None:
+        """It needs no preparation."""
+        SEEN.append(device)
+
+    def teardown(self) -> None:
+        """It leaves nothing behind."""
+
+    @staticmethod
+    def parse_devices(devices: Any) -> Any:
+        """Take what is given."""
+        return devices
+
+    @staticmethod
+    def get_parallel_devices(devices: Any) -> list[torch.device]:
+        """There is one."""
+        return [torch.device(NAME, 0)]
+
+    @staticmethod
+    def auto_device_count() -> int:
+        """There is one."""
+        return 1
+
+    @staticmethod
+    def is_available() -> bool:
+        """It is always there."""
+        return True
+
+    @staticmethod
+    def name() -> str:
+        """Its name."""
+        return NAME
+
+
+class CountedSteps(Callback):
+    """Counts what the host reads in each training step, all of Lightning's own included."""
+
+    def __init__(self) -> None:
+        self.steps: list[Readings] = []
+        self._counting: Any = None
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        """Begin to count."""
+        self._stop()
+        self._counting = host_readings()
+        self.steps.append(self._counting.__enter__())
+
+    def on_train_end(self, *args: Any) -> None:
+        """Count no more."""
+        self._stop()
+
+    def on_train_epoch_end(self, *args: Any) -> None:
+        """The end of an epoch is no step."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._counting is not None:
+            self._counting.__exit__(None, None, None)
+            self._counting = None
+
+
+@contextmanager
+def on_the_stand_in() -> Iterator[None]:
+    """Let Lightning find the stand-in where it looks for the machine's own accelerator."""
+    AcceleratorRegistry.register(NAME, Stand, override=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_AcceleratorConnector, "_choose_auto_accelerator", lambda *given: NAME)
+        patch.setattr(_AcceleratorConnector, "_choose_strategy", lambda *given: _strategy())
+        yield
+
+
+def _strategy() -> SingleDeviceStrategy:
+    return SingleDeviceStrategy(torch.device(NAME, 0))
