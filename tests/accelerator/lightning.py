@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,17 +11,25 @@ from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.trainer.connectors.accelerator_connector import _AcceleratorConnector
+from rich.console import Console
+from torch import Tensor
+from torch.utils.data import DataLoader
 
+from rnode_dyn import FlowTraining, MultiscaleFlow, Recipe
+from rnode_dyn.data.splits import Event
+from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.history import RunLogger
+from rnode_dyn.training.loop.stages import build_objective
+from rnode_dyn.training.loop.trainer import make_trainer, quiet_lightning
 from tests.accelerator.readings import Readings, host_readings
 from tests.accelerator.tensor import NAME
-SEEN=[]
+
 
 class Stand(Accelerator):
     """The stand-in, as Lightning asks for a device."""
 
     def setup_device(self, device: torch.device) -> None:
         """It needs no preparation."""
-        SEEN.append(device)
 
     def teardown(self) -> None:
         """It leaves nothing behind."""
@@ -90,3 +99,20 @@ def on_the_stand_in() -> Iterator[None]:
 
 def _strategy() -> SingleDeviceStrategy:
     return SingleDeviceStrategy(torch.device(NAME, 0))
+
+
+def counted_training(
+    model: MultiscaleFlow, batches: list[Tensor], event: Event, recipe: Recipe, folder: Path
+) -> list[Readings]:
+    """Train as a recipe says, and return what the host read in each step."""
+    run_folder, counting = RunFolder(folder), CountedSteps()
+    run_folder.create(recipe)
+    stage = recipe.train.stages[0]
+    with on_the_stand_in():
+        trainer = make_trainer(
+            recipe, 0, run_folder, RunLogger(run_folder), Console(quiet=True), [counting]
+        )
+        loader = DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+        with quiet_lightning():
+            trainer.fit(FlowTraining(model, event, build_objective(stage)), loader)
+    return counting.steps
