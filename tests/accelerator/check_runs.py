@@ -40,6 +40,7 @@ def test_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with on_the_stand_in():
         found = run(recipe(), tmp_path / NAME)
     assert set(devices) == {NAME}
+    assert [r.summary["versions"]["device"] for r in (expected, found)] == ["cpu", NAME]
     assert_alike(found, expected)
 
 

@@ -8,8 +8,12 @@ from rnode_dyn import (
     RK4,
     AdaptiveStep,
     FixedStep,
+    MaxStepsError,
+    NonFiniteStateError,
     ODEProblem,
     Solver,
+    SolverError,
+    StepSizeUnderflowError,
     Tsit5,
     solve,
 )
@@ -88,14 +92,31 @@ def test_a_field_whose_constant_stayed_on_the_cpu_is_caught(stepping) -> None:
         solve(problem, Solver(Tsit5(), stepping))
 
 
-@pytest.mark.parametrize("stepping", [FIXED, ADAPTIVE], ids=name_of)
-def test_an_error_is_told_as_on_the_cpu(stepping) -> None:
-    def broken(t: Tensor, x: Tensor) -> Tensor:
-        return torch.where(t > 0.5, x / 0, x)
+def breaks(t: Tensor, x: Tensor) -> Tensor:
+    return torch.where(t > 0.5, x / 0, x)
+
+
+def jumps(t: Tensor, x: Tensor) -> Tensor:
+    return torch.where(t > 0.5, 1e12, x)
+
+
+ERRORS = {
+    "broken, fixed": (NonFiniteStateError, breaks, FIXED),
+    "broken, adaptive": (NonFiniteStateError, breaks, ADAPTIVE),
+    "too many steps": (MaxStepsError, torch.mul, AdaptiveStep(1e-12, 1e-12, max_steps=3)),
+    "too short": (StepSizeUnderflowError, jumps, AdaptiveStep(1e-16, 1e-16)),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_is_told_as_on_the_cpu(name: str) -> None:
+    kind, field, stepping = ERRORS[name]
 
     def told(x0: Tensor) -> Figures:
-        with pytest.raises(RuntimeError, match="finite") as caught:
-            solve(ODEProblem(broken, x0, (0.0, 1.0)), Solver(Tsit5(), stepping))
+        problem = ODEProblem(field, x0, (0.0, 1.0))
+        with pytest.raises(kind) as caught:
+            solve(problem, Solver(Tsit5(), stepping))
+        assert isinstance(caught.value, SolverError)
         return {"said": str(caught.value)}
 
     agree(lambda: (start(),), told)

@@ -31,9 +31,8 @@ def agree(
     assert _words(found) == _words(expected)
     for name, figure in found.items():
         if isinstance(figure, Tensor):
-            assert figure.device.type == ("cpu" if on_the_host else NAME), (
-                f"{name} is on {figure.device}"
-            )
+            wanted = "cpu" if on_the_host else NAME
+            assert figure.device.type == wanted, f"{name} is on {figure.device}"
     torch.testing.assert_close(_numbers(found), _numbers(expected), rtol=rtol, atol=rtol)
 
 
