@@ -60,3 +60,12 @@ def test_refining() -> None:
         return {"log_prob": found.log_prob, **{f"gap {k}": g for k, g in enumerate(found.gaps)}}
 
     agree(lambda: (image_model(), torch.rand(5, 1, 8, 8)), use, rtol=1e-8)
+
+
+def test_evaluating_and_drawing_leave_the_random_numbers_of_the_device_as_they_were() -> None:
+    model, u = image_model().to("accel"), torch.rand(2, 1, 8, 8, device="accel")
+    before = torch.get_device_module("accel").get_rng_state()
+    evaluate(model, [pixels()], IMAGES)
+    refine(model, u, model.blocks, seed=3)
+    draw_samples(model, IMAGES, 3, 0.7, seed=4)
+    assert torch.equal(torch.get_device_module("accel").get_rng_state(), before)

@@ -12,6 +12,7 @@ from rnode_dyn import (
     Dopri5,
     FixedStep,
     FlowDistribution,
+    Heun,
     ODEProblem,
     Recipe,
     RegularizedFlow,
@@ -104,7 +105,7 @@ def recipe(**stage: object) -> Recipe:
 
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
 def test_a_training_step_of_six_blocks(sensitivity: Sensitivity, tmp_path: Path) -> None:
-    model = image_model(solver=Solver(RK4(), FixedStep(1.0), sensitivity))
+    model = image_model(solver=Solver(Heun(), FixedStep(1.0), sensitivity))
     for step in counted_training(model, batches(2), IMAGES, recipe(), tmp_path):
         within(budgets.TRAINING_STEP[name_of(sensitivity)], step)
 
@@ -121,7 +122,7 @@ def test_a_training_step_of_matching(coupling: str, tmp_path: Path) -> None:
 
 
 def test_drawing_samples() -> None:
-    model = image_model(solver=Solver(RK4(), FixedStep(1.0))).to("accel")
+    model = image_model(solver=Solver(Heun(), FixedStep(1.0))).to("accel")
     with host_readings() as readings:
         FlowDistribution(model, IMAGES.shape).sample((3,)).cpu()
     within(budgets.SAMPLING, readings)

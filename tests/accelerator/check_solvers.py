@@ -104,7 +104,7 @@ ERRORS = {
     "broken, fixed": (NonFiniteStateError, breaks, FIXED),
     "broken, adaptive": (NonFiniteStateError, breaks, ADAPTIVE),
     "too many steps": (MaxStepsError, torch.mul, AdaptiveStep(1e-12, 1e-12, max_steps=3)),
-    "too short": (StepSizeUnderflowError, jumps, AdaptiveStep(1e-16, 1e-16)),
+    "too short": (StepSizeUnderflowError, jumps, AdaptiveStep(1e-16, 1e-16, first_step=0.01)),
 }
 
 

@@ -1,10 +1,10 @@
 """Small models that the checks share, one with six continuous blocks as an image model has."""
 
 from rnode_dyn import (
-    RK4,
     CheckpointedAdjoint,
     ConvField,
     FixedStep,
+    Heun,
     HutchinsonDivergence,
     JacobianFrobenius,
     KineticEnergy,
@@ -33,7 +33,7 @@ def block(channels: int, solver: Solver) -> RegularizedFlow:
 
 def image_model(preprocess: str = "logit", solver: Solver | None = None) -> MultiscaleFlow:
     """Six blocks in two scales on images (1, 8, 8): two, a squeeze, two, a split, and two more."""
-    solver = Solver(RK4(), FixedStep(0.5), CheckpointedAdjoint()) if solver is None else solver
+    solver = Solver(Heun(), FixedStep(1.0), CheckpointedAdjoint()) if solver is None else solver
     return MultiscaleFlow(
         (1, 8, 8),
         [

@@ -27,8 +27,9 @@ def agree(
         on_the_host: Whether the figures belong on the CPU all the same.
     """
     expected, found = run_on(CPU, make, use), run_on(torch.device(NAME, 0), make, use)
-    assert expected.keys() == found.keys()
-    assert _words(found) == _words(expected)
+    assert expected.keys() == found.keys(), f"{list(found)} instead of {list(expected)}"
+    for name, word in _words(found).items():
+        assert word == expected[name], f"{name} is {word!r} instead of {expected[name]!r}"
     for name, figure in found.items():
         if isinstance(figure, Tensor):
             wanted = "cpu" if on_the_host else NAME
