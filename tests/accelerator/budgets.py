@@ -49,6 +49,8 @@ TRAINING_STEP = {
     BACKSOLVE: Budget(now=18, target=1),
     INTERPOLATING: Budget(now=18, target=1),
 }
+# The same by adaptive steps, as the CIFAR-10 recipe trains, besides what the steps themselves read.
+TRAINING_STEP_BESIDE_ADAPTIVE_STEPS = Budget(now=30, target=1)
 # What a step reads more whose figures are written down, or shown.
 WRITTEN_STEP = Budget(now=1, target=1)
 # A training step without a solve. An optimal coupling is found on the host.

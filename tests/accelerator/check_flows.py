@@ -3,9 +3,12 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torchdyn.nn import DepthCat
+from torchdyn.numerics.solvers.hyper import HyperEuler
 
 from rnode_dyn import (
     RK4,
+    AdaptiveHeun,
     AdaptiveStep,
     Bosh3,
     ConvField,
@@ -67,7 +70,7 @@ CELLS = [
 
 @pytest.mark.parametrize(("divergence", "sensitivity", "stepping"), CELLS, ids=name_of)
 def test_every_divergence_with_all_penalties(divergence, sensitivity, stepping) -> None:
-    solver = Solver(Bosh3(), stepping, sensitivity)
+    solver = Solver(AdaptiveHeun(), stepping, sensitivity)
     agree(
         lambda: (RegularizedFlow(SmallField(), solver, divergence, REGULARIZERS), points(4)),
         differentiated,
@@ -122,6 +125,61 @@ def test_the_solver_of_evaluation() -> None:
         ),
         use,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+def test_autocast(sensitivity) -> None:
+    def use(flow: RegularizedFlow, x: Tensor) -> Figures:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            result = flow(x)
+        (result.z.sum() + result.log_det.sum()).backward()
+        return {"z": result.z, **gradients(flow.parameters())}
+
+    def make() -> tuple:
+        field = randomize(MLPField(4, hidden=(5,)))
+        solver = Solver(RK4(), FixedStep(0.5), sensitivity)
+        return RegularizedFlow(field, solver).float(), points(4).float()
+
+    agree(make, use, rtol=1e-2)
+
+
+class FromTorchdyn(nn.Module):
+    """A field that torchdyn's own layer hands the time to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(DepthCat(1), nn.Linear(5, 4), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Evaluate the field."""
+        return self.layers(x)
+
+
+def test_a_field_of_torchdyn() -> None:
+    agree(lambda: (RegularizedFlow(FromTorchdyn(), FEW_STEPS), points(4)), differentiated)
+
+
+class Correction(nn.Module):
+    """A hypersolver's network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(4))
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return what the base method misses."""
+        return self.gain * x
+
+
+def test_a_hypersolver_moves_with_its_flow() -> None:
+    def make() -> tuple:
+        solver = Solver(HyperEuler(Correction()), FixedStep(0.5))
+        return RegularizedFlow(MLPField(4, hidden=(5,)), eval_solver=solver).eval(), points(4)
+
+    def use(flow: RegularizedFlow, x: Tensor) -> Figures:
+        return {"trajectory": flow.trajectory(x, (0.0, 1.0))}
+
+    agree(make, use)
 
 
 @pytest.mark.parametrize("preprocess", ["logit", "shift"])

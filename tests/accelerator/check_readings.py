@@ -9,6 +9,7 @@ from torch import Tensor
 from rnode_dyn import (
     RK4,
     AdaptiveStep,
+    CheckpointedAdjoint,
     Dopri5,
     FixedStep,
     FlowDistribution,
@@ -22,6 +23,7 @@ from rnode_dyn import (
     solve,
 )
 from rnode_dyn.data.splits import Event
+from rnode_dyn.runs.figures import read_together
 from tests.accelerator import budgets
 from tests.accelerator.budgets import Budget
 from tests.accelerator.lightning import counted_training
@@ -110,6 +112,17 @@ def test_a_training_step_of_six_blocks(sensitivity: Sensitivity, tmp_path: Path)
         within(budgets.TRAINING_STEP[name_of(sensitivity)], step)
 
 
+def test_a_training_step_of_six_blocks_by_adaptive_steps(tmp_path: Path) -> None:
+    stepping = AdaptiveStep(1e-3, 1e-3, first_step=1 / 6)
+    model = image_model(solver=Solver(Dopri5(), stepping, CheckpointedAdjoint()))
+    *_, step = counted_training(model, batches(1), IMAGES, recipe(), tmp_path)
+    tried = sum(block.stats.accepted + block.stats.rejected for block in model.blocks)
+    beside, each = budgets.TRAINING_STEP_BESIDE_ADAPTIVE_STEPS.now, budgets.ADAPTIVE_STEP_OF_A_FLOW
+    allowed = beside + tried * each.now
+    assert tried >= len(model.blocks)
+    within(Budget(allowed, allowed), step)
+
+
 @pytest.mark.parametrize("coupling", budgets.MATCHING)
 def test_a_training_step_of_matching(coupling: str, tmp_path: Path) -> None:
     matching = recipe(objective="flow-matching", coupling=coupling)
@@ -119,6 +132,15 @@ def test_a_training_step_of_matching(coupling: str, tmp_path: Path) -> None:
         within(budget, step)
     written = budget.now + budgets.WRITTEN_STEP.now
     within(Budget(written, written), steps[LOGGED])
+
+
+def test_figures_are_read_together() -> None:
+    figures = {"a": torch.rand((), device="accel"), "b": torch.tensor(0.1), "c": 2.0}
+    figures["d"] = torch.rand((), device="accel", dtype=torch.float32)
+    with host_readings() as readings:
+        read = read_together(figures)
+    within(budgets.WRITTEN_STEP, readings)
+    assert list(read.items()) == [(name, float(figure)) for name, figure in figures.items()]
 
 
 def test_drawing_samples() -> None:
