@@ -12,6 +12,7 @@ from tests.accelerator.autocast import register_autocast
 from tests.accelerator.tensor import NAME, run
 
 _ATEN = torch.ops.aten
+_LIBRARY = torch.library.Library("aten", "IMPL")
 # All others are made of these, and of operations that write into what they made.
 _FACTORIES = (
     _ATEN.empty.memory_format,
@@ -105,9 +106,6 @@ def _copied(source: Tensor, target: Tensor, non_blocking: bool = False) -> Tenso
 def _zeros(size: Any, **kwargs: Any) -> Any:
     """Forward-mode derivatives that are zero, here with a memory like any other tensor."""
     return run(_ATEN.zeros.default, (size,), {**kwargs, "device": NAME}, torch.device(NAME, 0))
-
-
-_LIBRARY = torch.library.Library("aten", "IMPL")
 
 
 def _made_by(func: Any) -> Any:

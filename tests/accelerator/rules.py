@@ -31,7 +31,10 @@ def tensors_in(given: Any) -> Iterator[Tensor]:
 
 
 def refuse_mixture(func: Any, args: tuple, kwargs: dict) -> None:
-    """Raise where a tensor of the CPU stands beside one of the device."""
+    """Raise where a tensor of the CPU stands beside one of the device.
+
+    CUDA would take an index of the CPU's, and wait while it is copied: here it is refused as well.
+    """
     if func in _COPIES:
         return
     takes_numbers = func not in _TAKE_NONE and (
