@@ -1,9 +1,11 @@
 """The host reads no more of the device's values than the table in ``budgets.py`` allows."""
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from rnode_dyn import (
@@ -24,6 +26,7 @@ from rnode_dyn import (
 )
 from rnode_dyn.data.splits import Event
 from rnode_dyn.runs.figures import read_together
+from rnode_dyn.training.loop import display
 from tests.accelerator import budgets
 from tests.accelerator.budgets import Budget
 from tests.accelerator.lightning import counted_training
@@ -134,6 +137,17 @@ def test_a_training_step_of_matching(coupling: str, tmp_path: Path) -> None:
         within(budget, step)
     written = budget.now + budgets.WRITTEN_STEP.now
     within(Budget(written, written), steps[LOGGED])
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0, 1), (float("inf"), 0)])
+def test_a_terminal_shows_figures_at_one_reading_and_not_at_every_step(
+    seconds: float, shown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "_SECONDS_BETWEEN_FIGURES", seconds)
+    console, matching = Console(file=StringIO(), force_terminal=True), "flow-matching"
+    given = (image_model(), batches(3), IMAGES, recipe(objective=matching), tmp_path, console)
+    _, *steps = counted_training(*given)
+    assert [step.count for step in steps] == [shown, shown]
 
 
 def test_figures_are_read_together() -> None:
