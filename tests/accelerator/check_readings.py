@@ -118,7 +118,7 @@ def test_a_training_step_of_six_blocks(sensitivity: Sensitivity, tmp_path: Path)
 
 
 def test_a_training_step_of_six_blocks_by_adaptive_steps(tmp_path: Path) -> None:
-    stepping = AdaptiveStep(1e-3, 1e-3, first_step=1 / 6)
+    stepping = AdaptiveStep(0.1, 0.1, first_step=1 / 6)
     model = image_model(solver=Solver(Dopri5(), stepping, CheckpointedAdjoint()))
     *_, step = counted_training(model, batches(2), IMAGES, recipe(), tmp_path)
     tried = sum(block.stats.accepted + block.stats.rejected for block in model.blocks)
