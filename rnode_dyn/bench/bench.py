@@ -15,7 +15,7 @@ from rnode_dyn.bench.threads import torch_threads
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.flows.seeding import random_state_kept
+from rnode_dyn.numerics.seeding import random_state_kept
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.recipe.build import SENSITIVITIES, build_model, describe_event
 from rnode_dyn.recipe.schema import Recipe

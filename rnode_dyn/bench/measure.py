@@ -9,7 +9,7 @@ from torch import Tensor
 from rnode_dyn.costs.cost import evaluation_cost
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.flows.seeding import random_state_kept
+from rnode_dyn.numerics.seeding import random_state_kept
 from rnode_dyn.training.objectives.likelihood import Likelihood
 
 _LONG_ENOUGH = 1.0

@@ -14,7 +14,7 @@ from rnode_dyn.evaluation.exact import batches_for_exact, check_exact, scored_by
 from rnode_dyn.evaluation.protocol import BlockCost, Protocol, costs_of_blocks
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.flows.seeding import seeded
+from rnode_dyn.numerics.seeding import seeded
 
 
 @dataclass(frozen=True)

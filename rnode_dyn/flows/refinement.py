@@ -13,8 +13,8 @@ from rnode_dyn.flows.distribution import standard_normal_log_prob
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult
-from rnode_dyn.flows.seeding import random_state_kept, reseed
 from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.seeding import random_state_kept, reseed
 from rnode_dyn.numerics.stepping.fixed import FixedStep
 
 

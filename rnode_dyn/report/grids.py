@@ -10,7 +10,7 @@ from torch import Tensor
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.distribution import FlowDistribution
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.flows.seeding import seeded
+from rnode_dyn.numerics.seeding import seeded
 from rnode_dyn.report.canvas import grid, in_rows, titled
 
 # Images smaller than this are enlarged by whole pixels, so that a person can see them.

@@ -14,7 +14,7 @@ from rnode_dyn.data.splits import Event
 from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.flows.seeding import seeded
+from rnode_dyn.numerics.seeding import seeded
 from rnode_dyn.runs.past import Past
 from rnode_dyn.training.loop.clock import Clock
 from rnode_dyn.training.objectives.base import Objective

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rnode_dyn.flows.seeding import random_state_kept, reseed, seeded
+from rnode_dyn.numerics.seeding import random_state_kept, reseed, seeded
 
 CPU = torch.device("cpu")
 
