@@ -15,6 +15,7 @@ from rnode_dyn import (
     FixedStep,
     FlowDistribution,
     FlowResult,
+    FrozenNoise,
     MLPField,
     MultiscaleFlow,
     RegularizedFlow,
@@ -40,6 +41,7 @@ FIELDS = {
     "image-mlp": lambda: MLPField((1, 2, 2), hidden=(5,)),
     "conv": lambda: ConvField(1, hidden=(3,)),
     "plain-module": SmallField,
+    "frozen-noise": lambda: FrozenNoise(SmallField(), seed=1),
 }
 
 

@@ -158,11 +158,11 @@ class _Attached(torch.autograd.Function):
                 "(jacrev, vectorize=True or is_grads_batched=True): take DiscreteAdjoint(), or "
                 "ask for the gradients one after another."
             )
-        kept = ctx.saved_tensors[ctx.inputs :]
+        inputs, kept = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
         ctx.run.refuse_changes()
         with torch.no_grad(), ctx.run.autocast(), _said_of_the_backward_pass():
             grad_x0, grad_parameters = ctx.run.backward(grad, kept)
-        return (None, None, *once(ctx.name, (grad_x0, *grad_parameters)))
+        return (None, None, *once(ctx.name, (grad_x0, *grad_parameters), (*inputs, grad)))
 
 
 def attach(run: AdjointRun, name: str) -> Tensor:

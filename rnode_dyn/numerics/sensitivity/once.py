@@ -6,16 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.sensitivity.anchor import ANCHOR
-
 
 class _Once(torch.autograd.Function):
-    """Passes tensors on, and refuses to differentiate them."""
+    """Passes gradients on, as a function of what they belong to, and refuses to go further."""
 
     @staticmethod
-    def forward(ctx: Any, name: str, anchor: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, name: str, inputs: int, *tensors: Tensor) -> tuple[Tensor, ...]:
         ctx.name = name
-        return tuple(tensor.view_as(tensor) for tensor in tensors)
+        return tuple(gradient.view_as(gradient) for gradient in tensors[inputs:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -25,15 +23,18 @@ class _Once(torch.autograd.Function):
         )
 
 
-def once(name: str, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+def once(
+    name: str, gradients: Sequence[Tensor | None], inputs: Sequence[Tensor]
+) -> list[Tensor | None]:
     """Return gradients that refuse to be differentiated, where somebody keeps a graph of them.
 
     Args:
         name: Of what computed them.
         gradients: The gradients; ``None`` for what was not used.
+        inputs: What they depend on, so that whoever differentiates by one comes by here.
     """
-    if not torch.is_grad_enabled():
-        return list(gradients)
     there = [gradient for gradient in gradients if gradient is not None]
-    refusing = iter(_Once.apply(name, ANCHOR, *there)) if there else iter(())
+    if not (torch.is_grad_enabled() and there):
+        return list(gradients)
+    refusing = iter(_Once.apply(name, len(inputs), *inputs, *there))
     return [None if gradient is None else next(refusing) for gradient in gradients]

@@ -24,15 +24,14 @@ class _Moving(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, speed: Tensor) -> Tensor:
-        ctx.save_for_backward(speed)
-        ctx.like = t.detach()
+        ctx.save_for_backward(t, speed)
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (speed,) = ctx.saved_tensors
-        by_time = (grads[0].detach() * speed).sum().to(ctx.like)
-        return grads[0], once(_NAME, [by_time])[0], None
+        t, speed = ctx.saved_tensors
+        by_time = (grads[0].detach() * speed).sum().to(t.detach())
+        return grads[0], once(_NAME, [by_time], (t, grads[0]))[0], None
 
 
 def start_at(problem: ODEProblem, stats: SolveStats) -> Tensor:
