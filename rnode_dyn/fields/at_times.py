@@ -14,9 +14,11 @@ _NAME = "takes_times"
 def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
     """Return f(t_i, x_i) of every sample i at a time of its own.
 
-    A field whose class says ``takes_times = True`` of its own ``forward`` is called once, with
-    ``t`` of shape ``(batch,)``; any other is mapped over the batch, and is called with a 0-dim
-    time and one sample.
+    A field that says ``takes_times = True`` is called once, with ``t`` of shape ``(batch,)``; any
+    other is mapped over the batch, and is called with a 0-dim time and one sample. A subclass that
+    overrides ``forward`` inherits the word of its parent where its answer can be told from a
+    mistake: times that were taken for a row of the state show in the shape, unless a row is as
+    long as the batch.
 
     Args:
         field: The field.
@@ -32,8 +34,12 @@ def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
         tensor([[1., 1., 1.],
                 [2., 2., 2.]])
     """
-    if takes_times(field):
+    if _is_said_of_forward(field):
         return _checked(field(t, x), x)
+    if getattr(_written(field), _NAME, False) and len(x) not in (1, x.shape[-1]):
+        slope = _tried(field, t, x)
+        if slope is not None:
+            return slope
 
     def alone(time: Tensor, sample: Tensor) -> Tensor:
         return _checked(field(time, sample[None]), sample[None])[0]
@@ -48,19 +54,29 @@ def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
         ) from error
 
 
-def takes_times(field: Callable) -> bool:
-    """Whether a field takes a time for each sample: its class says so of the forward called.
-
-    A subclass that overrides ``forward`` has to say it again.
-    """
-    if isinstance(field, CalledField):
-        return field.calling.is_plain and takes_times(field.module)
-    if "forward" in getattr(field, "__dict__", {}) or getattr(field, "_forward_hooks", None):
+def _is_said_of_forward(field: Callable) -> bool:
+    """Whether a field's class says of its own ``forward`` that it takes a time for each sample."""
+    written = _written(field)
+    if "forward" in getattr(written, "__dict__", {}) or getattr(written, "_forward_hooks", None):
         return False
-    lineage = inspect.getmro(type(field))
+    lineage = inspect.getmro(type(written))
     says = next((i for i, kind in enumerate(lineage) if _NAME in vars(kind)), None)
     forward = next((i for i, kind in enumerate(lineage) if "forward" in vars(kind)), None)
-    return says is not None and (forward is None or says <= forward) and bool(getattr(field, _NAME))
+    return says is not None and (forward is None or says <= forward) and getattr(written, _NAME)
+
+
+def _written(field: Callable) -> Callable:
+    """The field without what we put around it."""
+    return field.module if isinstance(field, CalledField) and field.calling.is_plain else field
+
+
+def _tried(field: Callable, t: Tensor, x: Tensor) -> Tensor | None:
+    """The field at all times together, or ``None`` where it does not take them."""
+    try:
+        slope = field(t, x)
+    except RuntimeError:
+        return None
+    return slope if slope.shape == x.shape else None
 
 
 def _checked(slope: Tensor, x: Tensor) -> Tensor:

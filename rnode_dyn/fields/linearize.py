@@ -17,7 +17,7 @@ from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.sensitivity.anchor import recorded
 from rnode_dyn.numerics.sensitivity.closures import unnamed_leaf
 from rnode_dyn.numerics.slope import check_slope, check_unchanged, version_of
-from rnode_dyn.numerics.transforms import is_batched, is_transformed
+from rnode_dyn.numerics.transforms import is_batched, within_transform
 
 # Takes a time step and a change of state, of which either may be None.
 Push = Callable[[Tensor | None, Tensor], Tensor]
@@ -58,7 +58,7 @@ def linearize(field: Callable, t: Tensor, x: Tensor, with_push: bool = False) ->
         >>> at.value, at.pull(v), at.push(torch.tensor(1.0), v)
         (tensor([[ 3., 12.]]), tensor([[6., 0.]]), tensor([[7., 4.]]))
     """
-    if is_transformed(x) or is_transformed(t):
+    if within_transform():
         return _by_transforms(field, t, x, with_push)
     return _Evaluation(field, t, x, with_push).linearized()
 
@@ -121,7 +121,8 @@ def _rows_and_probe(x: Tensor) -> Tensor:
 
 def _samples_meet(products: Tensor) -> bool:
     """Whether the probe of the first sample found its way to another."""
-    return not is_batched(products) and bool(products[-1, 1:].any())
+    has_numbers = products.device.type != "meta" and not is_batched(products)
+    return has_numbers and bool(products[-1, 1:].any())
 
 
 def _rows_apart(at: Linearized, x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ A field is any callable f(t, x). Some are written f(x), some f(x, t) or f(x, *, 
 torchdyn's ``args`` as well; parts of torchdyn's own, such as ``DepthCat``, are handed the time.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchdyn.nn import DepthCat
 
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 _ANYTHING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -165,18 +165,20 @@ def as_called(field: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], Tensor
     return called
 
 
-def timed_parts(field: Callable) -> list[DepthCat]:
+def timed_parts(field: Callable) -> list[Any]:
     """The parts of a module that torchdyn hands the time to."""
-    if not isinstance(field, nn.Module):
+    layers = sys.modules.get("torchdyn.nn.node_layers")
+    # Whoever holds such a part has imported torchdyn, which solving alone can do without.
+    if layers is None or not isinstance(field, nn.Module):
         return []
-    return [part for part in field.modules() if isinstance(part, DepthCat)]
+    return [part for part in field.modules() if isinstance(part, layers.DepthCat)]
 
 
 @contextmanager
-def handed_the_time(parts: list[DepthCat], t: Tensor) -> Iterator[None]:
+def handed_the_time(parts: list[Any], t: Tensor) -> Iterator[None]:
     """Let torchdyn's parts know the time; one that is differentiated must not outlive that."""
     for part in parts:
-        part.t = t  # type: ignore[assignment]  # torchdyn has None there
+        part.t = t
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ def is_batched(tensor: Tensor) -> bool:
         >>> seen, is_batched(torch.ones(2))
         ([True], False)
     """
-    while is_transformed(tensor):
+    while _functorch.is_functorch_wrapped_tensor(tensor):
         if _functorch.is_batchedtensor(tensor):
             return True
         tensor = _functorch.get_unwrapped(tensor)
@@ -25,6 +25,14 @@ def is_batched(tensor: Tensor) -> bool:
     return _functorch.is_legacy_batchedtensor(tensor)
 
 
-def is_transformed(tensor: Tensor) -> bool:
-    """Whether a tensor is one of ``torch.func``'s, within ``vmap``, ``grad`` and their kind."""
-    return _functorch.is_functorch_wrapped_tensor(tensor)
+def within_transform() -> bool:
+    """Whether the code that runs is being transformed by ``torch.func``: mapped, differentiated.
+
+    Example:
+        >>> import torch
+        >>> seen = []
+        >>> _ = torch.func.grad(lambda x: seen.append(within_transform()) or x)(torch.ones(()))
+        >>> seen, within_transform()
+        ([True], False)
+    """
+    return _functorch.peek_interpreter_stack() is not None

@@ -113,21 +113,29 @@ def test_equal_times_are_one_time(name: str) -> None:
     torch.testing.assert_close(at_times(field, t, x), field(t[0], x), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("says_so", [True, False])
-def test_a_field_that_takes_times_is_called_once(says_so: bool) -> None:
-    """A subclass that overrides forward has to say again that it does."""
+def test_a_field_that_takes_times_is_called_once() -> None:
     calls = []
 
     class Counting(MLPField):
-        if says_so:
-            takes_times = True
-
         def forward(self, t: Tensor, x: Tensor, args: object = None) -> Tensor:
             calls.append(t.shape)
             return super().forward(t, x, args)
 
     at_times(Counting(3), T, torch.randn(len(T), 3))
-    assert calls == [T.shape if says_so else ()]
+    assert calls == [T.shape]
+
+
+@pytest.mark.parametrize("size", [3, len(T)])
+def test_a_subclass_that_takes_one_time_is_told_by_its_answer(size: int) -> None:
+    """Where a row is as long as the batch, times would pass for a row without a word."""
+
+    class Slower(MLPField):
+        def forward(self, t: Tensor, x: Tensor, args: object = None) -> Tensor:
+            return super().forward(t, x, args) - t * x
+
+    field = Slower(size)
+    x = torch.randn(len(T), size)
+    torch.testing.assert_close(at_times(field, T, x), one_by_one(field, T, x))
 
 
 def test_each_sample_draws_noise_of_its_own() -> None:

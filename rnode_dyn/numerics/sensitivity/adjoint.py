@@ -16,7 +16,7 @@ from rnode_dyn.numerics.sensitivity.once import once
 from rnode_dyn.numerics.sensitivity.reach import Reach
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 from rnode_dyn.numerics.stepping.integrator import Integrator
-from rnode_dyn.numerics.transforms import is_batched, is_transformed
+from rnode_dyn.numerics.transforms import is_batched, within_transform
 
 _BACKWARD = "in the backward pass"
 
@@ -173,7 +173,7 @@ def attach(run: AdjointRun, name: str) -> Tensor:
         name: Of the sensitivity, for what it has to say.
     """
     x0 = run.problem.x0
-    if is_transformed(x0):
+    if within_transform():
         raise RuntimeError(
             f"{name} has a backward pass of its own, which torch.func's transforms (jacrev, grad, "
             "vmap, …) do not see through: take DiscreteAdjoint()."

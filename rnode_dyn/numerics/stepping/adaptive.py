@@ -88,13 +88,17 @@ class AdaptiveStep:
         Raises:
             RuntimeError: within ``vmap``, where no error can be read and no step chosen.
         """
-        if is_batched(x):
-            raise RuntimeError(
-                "AdaptiveStep chooses its steps by the size of an error, which cannot be read "
-                "within vmap (jacfwd, hessian, …): solve the batch as one problem, or take "
-                "FixedStep(dt)."
-            )
+        refuse_batched(x)
         return AdaptiveSolve(self, algorithm, rhs, x, t_span, stats, norm).run()
+
+
+def refuse_batched(tensor: Tensor) -> None:
+    """Raise where a tensor stands for many, whose errors cannot be read."""
+    if is_batched(tensor):
+        raise RuntimeError(
+            "AdaptiveStep chooses its steps by the size of an error, which cannot be read within "
+            "vmap (jacfwd, hessian, …): solve the batch as one problem, or take FixedStep(dt)."
+        )
 
 
 class AdaptiveSolve:
@@ -139,6 +143,7 @@ class AdaptiveSolve:
         if not bool(torch.isfinite(self.x).all()):
             self._fail(NonFiniteStateError, "the state to start from is not finite", 0.0, self.x)
         slope = self.rhs(self.t, self.x)
+        refuse_batched(slope)
         if not bool(torch.isfinite(slope).all()):
             self._fail(NonFiniteStateError, "the field is not finite at the start", 0.0, slope)
         return slope
