@@ -8,6 +8,7 @@ from .data.registry import load_data as load_data
 from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import evaluate as evaluate
 from .fields.conv import ConvField as ConvField
+from .fields.frozen_noise import FrozenNoise as FrozenNoise
 from .fields.mlp import MLPField as MLPField
 from .flows.distribution import FlowDistribution as FlowDistribution
 from .flows.distribution import LogProb as LogProb

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult, unchanged
 from rnode_dyn.flows.transforms import Compose, Squeeze, Transform
@@ -149,14 +150,16 @@ class MultiscaleFlow(Transform):
         """Carry data (batch, *event_shape) to the latent vector (batch, dimension)."""
         return self.forward_weighted(x)[0]
 
-    def forward_weighted(self, x: Tensor) -> tuple[FlowResult, Tensor | float]:
+    def forward_weighted(self, x: Tensor) -> tuple[FlowResult, Tensor]:
         """Carry data to the latent vector, and weigh each block's penalties by its own weights.
 
         Returns:
-            The result, and Σ weight · penalty over the blocks, ``(batch,)``; 0 where no block
+            The result, and Σ weight · penalty over the blocks, ``(batch,)``: zeros where no block
             weighs any.
         """
-        result, leaving, weighted = self.preprocess(x), [], 0.0
+        check_batch(x, self.parameters(), self.event_shape)
+        result, leaving = self.preprocess(x), []
+        weighted = torch.zeros_like(result.log_det)
         for scale in self.scale_list():
             for step in scale.steps:
                 taken = step(result.z)
@@ -192,6 +195,7 @@ class MultiscaleFlow(Transform):
     def split_latents(self, z: Tensor) -> list[Tensor]:
         """Cut latent vectors into the parts of :attr:`latent_shapes`."""
         sizes = [math.prod(shape) for shape in self.latent_shapes]
+        check_batch(z, self.parameters())
         if z.dim() != 2 or z.shape[1] != sum(sizes):
             raise ValueError(
                 f"latent vectors have shape {tuple(z.shape)}; this flow takes (batch, "

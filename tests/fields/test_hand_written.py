@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rnode_dyn import ConvField, MLPField
 from rnode_dyn.fields.activations import ACTIVATIONS, activation
-from rnode_dyn.fields.base import jvp, value_and_vjp
+from rnode_dyn.fields.linearize import linearize
 
 TIME = 0.37
 
@@ -93,7 +93,12 @@ def test_gradient_of_the_product_agrees_with_the_fallback(case: Case, name: str)
         return list(torch.autograd.grad(loss, [t, x, *field.parameters()], materialize_grads=True))
 
     plain = field.forward  # a bound method: nothing of its own to differentiate by
-    by_fallback = gradients(lambda *at: value_and_vjp(plain, *at))
+
+    def fallback(t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        at = linearize(plain, t, x)
+        return at.value, at.pull(v)
+
+    by_fallback = gradients(fallback)
     torch.testing.assert_close(gradients(field.value_and_vjp), by_fallback, rtol=1e-9, atol=1e-11)
 
 
@@ -102,9 +107,8 @@ def test_jvp_is_the_derivative_along_a_line(case: Case) -> None:
     field, t, x = case.build("tanh")
     dt, dx, eps = torch.tensor(0.7), torch.randn_like(x), 1e-6
     difference = field(t + eps * dt, x + eps * dx) - field(t - eps * dt, x - eps * dx)
-    torch.testing.assert_close(
-        jvp(field, t, x, dt, dx), difference / (2 * eps), rtol=1e-7, atol=1e-8
-    )
+    pushed = linearize(field, t, x, with_push=True).push(dt, dx)
+    torch.testing.assert_close(pushed, difference / (2 * eps), rtol=1e-7, atol=1e-8)
 
 
 @every_field

@@ -9,7 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event
-from rnode_dyn.fields.base import at_times
+from rnode_dyn.fields.at_times import at_times
+from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.straight_paths import Leg, legs
 from rnode_dyn.training.objectives.base import Loss, Objective
@@ -64,6 +65,7 @@ class FlowMatching(Objective):
 
     def loss(self, model: MultiscaleFlow, u: Tensor, event: Event) -> Loss:
         """Return the mean squared error of the velocities, in units of z − a, over the blocks."""
+        check_batch(u, model.parameters(), model.event_shape)
         with torch.no_grad():
             data = model.preprocess(u).z.flatten(1)
             route = self.route(model, data.device)
