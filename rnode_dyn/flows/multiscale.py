@@ -156,7 +156,7 @@ class MultiscaleFlow(Transform):
             The result, and Σ weight · penalty over the blocks, ``(batch,)``; 0 where no block
             weighs any.
         """
-        result, leaving, weighted = self.preprocess(x), [], 0.0
+        result, leaving, weighted = self.enter(x), [], 0.0
         for scale in self.scale_list():
             for step in scale.steps:
                 taken = step(result.z)
@@ -169,6 +169,22 @@ class MultiscaleFlow(Transform):
                 result = result._replace(z=stays)
         z = torch.cat([part.flatten(1) for part in [*leaving, result.z]], dim=1)
         return result._replace(z=z), weighted
+
+    def enter(self, x: Tensor) -> FlowResult:
+        """Take data as far as the first block: preprocessed, and in the weights' precision.
+
+        Weights of 64 bits take data in 64 bits. Those of half precision take a state of half
+        precision, but data near the ends of the logit must not be rounded before it.
+        """
+        result = self.preprocess(self._widened(x))
+        weights = next(self.parameters(), result.z).dtype
+        half = weights in (torch.float16, torch.bfloat16)
+        return result._replace(z=result.z.to(weights)) if half else result
+
+    def _widened(self, x: Tensor) -> Tensor:
+        """Give weights of 64 bits numbers of 64 bits, which takes nothing from them."""
+        double = next(self.parameters(), x).dtype == torch.float64
+        return x.double() if double and x.is_floating_point() else x
 
     def inverse(self, z: Tensor) -> FlowResult:
         """Carry latent vectors (batch, dimension) back to data."""
@@ -197,7 +213,7 @@ class MultiscaleFlow(Transform):
                 f"latent vectors have shape {tuple(z.shape)}; this flow takes (batch, "
                 f"{sum(sizes)})."
             )
-        parts = z.split(sizes, dim=1)
+        parts = self._widened(z).split(sizes, dim=1)
         return [
             part.reshape(-1, *shape) for part, shape in zip(parts, self.latent_shapes, strict=True)
         ]

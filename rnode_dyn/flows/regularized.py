@@ -14,6 +14,7 @@ from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.result import FlowResult
+from rnode_dyn.flows.share import drawn
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.solve import Solver, solve
 from rnode_dyn.numerics.stats import SolveStats
@@ -184,7 +185,7 @@ class RegularizedFlow(NeuralODE):
             self.field,
             x.shape[1:],
             divergence,
-            divergence.draw(x),
+            drawn(divergence.draw, x),
             self.regularizers,
             direction=1 if t1 > t0 else -1,
         )

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -12,11 +13,12 @@ from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from rich.console import Console
 
 from rnode_dyn.recipe.errors import Problem, RecipeError
-from rnode_dyn.recipe.schema import Recipe, StageRecipe
+from rnode_dyn.recipe.schema import Recipe, StageRecipe, TrainRecipe
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.history import RunLogger
 from rnode_dyn.training.loop.display import TrainingDisplay
 from rnode_dyn.training.loop.keeper import Keeper
+from rnode_dyn.training.loop.precision import BFloat16Weights
 from rnode_dyn.training.loop.sample_grids import SampleGrids
 from rnode_dyn.training.loop.step_seed import StepSeed
 
@@ -53,17 +55,25 @@ def make_trainer(
             devices=train.devices,
             num_nodes=train.nodes,
             strategy=train.strategy,
-            precision=train.precision,
+            **_precision(train),
+            accumulate_grad_batches=train.accumulate,
+            # Processes take their rows of one process's batches: see data/sampling.py.
+            use_distributed_sampler=False,
             max_epochs=-1 if stage.epochs is None else stage.epochs,
             max_steps=-1 if stage.max_steps is None else stage.max_steps,
             max_time=_time_limit(stage),
             gradient_clip_val=train.clip,
-            val_check_interval=in_steps,
+            val_check_interval=None if in_steps is None else in_steps * train.accumulate,
+            limit_val_batches=0 if recipe.data.validation_size == 0 else None,
             check_val_every_n_epoch=train.validate_every if in_steps is None else None,
             num_sanity_val_steps=0,
             log_every_n_steps=_LOG_EVERY,
             logger=logger,
-            callbacks=[*_callbacks(recipe, number, folder, console), *extra, Keeper(folder)],
+            callbacks=[
+                *_callbacks(recipe, number, folder, console),
+                *extra,
+                _keeper(recipe, folder),
+            ],
             enable_progress_bar=False,
             enable_model_summary=False,
         )
@@ -80,6 +90,17 @@ def blaming_the_devices(recipe: Recipe) -> Iterator[None]:
         yield
     except (MisconfigurationException, ValueError, ImportError, RuntimeError) as error:
         raise RecipeError(Problem(f"recipe {recipe.name}", "train", str(error))) from error
+
+
+def _precision(train: TrainRecipe) -> dict[str, Any]:
+    """Lightning's precision, but weights in bfloat16, which it takes more literally than we do."""
+    if train.precision == "bf16-true":
+        return {"plugins": [BFloat16Weights()]}
+    return {"precision": train.precision}
+
+
+def _keeper(recipe: Recipe, folder: RunFolder) -> Keeper:
+    return Keeper(folder, validates=recipe.data.validation_size != 0)
 
 
 def _time_limit(stage: StageRecipe) -> timedelta | None:
