@@ -82,14 +82,17 @@ class FlowDataModule(pl.LightningDataModule):
         """How much of which epoch has been read by all, for a training that goes on."""
         if self.trainer is None:
             return dict(_START)
-        ready = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        steps = ready // self.parts.accumulate if ready < self.trainer.num_training_batches else 0
-        whole = self.batch_size * self.parts.count
+        fit, parts = self.trainer.fit_loop, self.parts
+        ready, whole = fit.epoch_loop.batch_progress.current.ready, self.batch_size * parts.count
+        within = 0 < ready < self.trainer.num_training_batches
+        # Lightning counts an epoch that a limit cuts off as completed.
+        epochs = fit.epoch_progress.current
+        cut_off = within and epochs.completed == epochs.ready
         return {
-            "epoch": self.trainer.current_epoch,
-            "read": steps * whole,
+            "epoch": self.trainer.current_epoch - cut_off,
+            "read": ready // parts.accumulate * whole if within else 0,
             "whole": whole,
-            "accumulate": self.parts.accumulate,
+            "accumulate": parts.accumulate,
         }
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:

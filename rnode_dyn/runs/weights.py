@@ -21,8 +21,6 @@ def load_flow(
 ) -> tuple[Recipe, MultiscaleFlow]:
     """Return a run's recipe and its trained flow, in evaluation mode, on the CPU.
 
-    Weights that were trained in 64 bits are in 64 bits, and all others in 32.
-
     Args:
         folder: The run.
         name: Which weights, as for :meth:`RunFolder.checkpoint`.
@@ -35,8 +33,6 @@ def load_flow(
     checkpoint = folder.checkpoint(name)
     recipe = load_recipe(folder.recipe, overrides)
     model = build_model(recipe)
-    if recipe.train.precision == "64-true":
-        model.double()
     state = read_checkpoint(checkpoint)["state_dict"]
     weights = {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
     try:

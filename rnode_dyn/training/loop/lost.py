@@ -21,9 +21,11 @@ def lost_process(trainer: pl.Trainer, error: RuntimeError) -> LostProcessError |
         return None
     return LostProcessError(
         f"process {trainer.global_rank} of {trainer.world_size} has lost another one, which was "
-        f"killed or failed: what it printed says why, if it could. All end. ({_first_line(error)})"
+        f"killed or failed: what it printed says why, if it could. All end. ({_gist(error)})"
     )
 
 
-def _first_line(error: RuntimeError) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _gist(error: RuntimeError) -> str:
+    """The first sentence, without the place in gloo's source that stands before it."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].split("] ", 1)[-1].split(". ")[0]

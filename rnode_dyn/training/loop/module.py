@@ -25,7 +25,7 @@ from rnode_dyn.training.loop.clock import Clock
 from rnode_dyn.training.loop.errors import DivergedError
 from rnode_dyn.training.loop.held_out import HeldOut
 from rnode_dyn.training.loop.precision import HALF
-from rnode_dyn.training.loop.progress import go_on_with_parts
+from rnode_dyn.training.loop.progress import go_on_with_parts, go_on_within_the_epoch
 from rnode_dyn.training.loop.step_figures import BITS, Part, StepFigures, gradient_norm
 from rnode_dyn.training.loop.telling import diverged
 from rnode_dyn.training.loop.watch import OnNonFinite, Watch
@@ -278,6 +278,7 @@ class FlowTraining(pl.LightningModule):
         self.wall_clock = Clock(self.past.wall_clock_s)
         if "rnode_dyn_watch" in checkpoint:  # older versions had none
             self.watch.load_state_dict(checkpoint["rnode_dyn_watch"])
+        go_on_within_the_epoch(checkpoint)
         go_on_with_parts(checkpoint, self.trainer.accumulate_grad_batches)
 
     def configure_optimizers(self) -> Any:

@@ -23,6 +23,8 @@ from rnode_dyn.training.loop.sample_grids import SampleGrids
 from rnode_dyn.training.loop.step_seed import StepSeed
 
 _LOG_EVERY = 10
+# Not all of Lightning: what it says of a process that was killed is to be read.
+_TALKATIVE = ("pytorch_lightning", "lightning_fabric.utilities.distributed")
 
 
 def make_trainer(
@@ -126,9 +128,10 @@ def _callbacks(recipe: Recipe, number: int, folder: RunFolder, console: Console)
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Keep Lightning's announcements and its advice about workers off the screen."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             for module in ("pytorch_lightning", "lightning_fabric"):
@@ -136,4 +139,5 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
