@@ -1,6 +1,6 @@
 """Which block of a flow is to blame for a step that is not sound, and how it was solved."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from rnode_dyn.evaluation.protocol import solver_in_words
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.numerics.errors import SolverError
-from rnode_dyn.training.loop.step_figures import Part
+from rnode_dyn.training.loop.step_figures import Part, StepFigures
 
 
 @dataclass
@@ -40,15 +40,33 @@ class Blame:
 
 
 def find_blame(
-    model: MultiscaleFlow, parts: Sequence[Part], pass_again: Callable[[Part], Any]
+    model: MultiscaleFlow, step: StepFigures, pass_again: Callable[[Part], Any]
 ) -> Blame | None:
-    """Find the block where a step went wrong: of the first part with a severe fault, if any has."""
+    """Find the block where a step went wrong.
+
+    Args:
+        model: The flow, with the step's gradients.
+        step: The step: the first of its parts with a severe fault tells, if any has one.
+        pass_again: Takes a part's data through the flow once more, with the same noise.
+    """
+    if step.gradient_broken is not None:
+        return _where_the_gradient_broke(model, step.gradient_broken)
     found = None
-    for part in parts:
+    for part in step.parts:
         found = blame(model, partial(pass_again, part))
         if found is not None and found.severe:
             break
     return found
+
+
+def _where_the_gradient_broke(model: MultiscaleFlow, error: SolverError) -> Blame | None:
+    """The last block without a gradient, which comes from the last block to the first."""
+    without = [
+        number
+        for number, block in enumerate(model.blocks)
+        if any(weight.grad is None for weight in block.parameters())
+    ]
+    return _words(model, without[-1], str(error)) if without else None
 
 
 def blame(model: MultiscaleFlow, pass_again: Callable[[], Any]) -> Blame | None:

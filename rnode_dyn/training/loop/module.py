@@ -127,7 +127,9 @@ class FlowTraining(pl.LightningModule):
             self._step.broken = error
             loss = Loss(_nan_of(self.parameters()), {})
         self._step.add(loss, share.fraction)
-        return loss.value * (share.fraction * parts_of(self.trainer))
+        # A loss that is none has no gradient: an adjoint would stop at it, while others wait.
+        value = loss.value.where(torch.isfinite(loss.value), math.nan)
+        return value * (share.fraction * parts_of(self.trainer))
 
     def _loss(self, part: Part) -> Loss:
         with sharing(part.share):
@@ -140,7 +142,7 @@ class FlowTraining(pl.LightningModule):
         except SolverError as error:
             if self.trainer.world_size > 1:
                 raise  # the others' gradients can no longer be met
-            self._step.broken, self._step.loss = error, math.nan
+            self._step.gradient_broken = error
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Look at a step before it is taken, with one reading of the device.
@@ -178,8 +180,8 @@ class FlowTraining(pl.LightningModule):
         return True
 
     def _fail(self, fault: str, step: StepFigures) -> NoReturn:
-        found = find_blame(self.model, step.parts, self._again)
-        raise diverged(self.trainer, self.steps, fault, step, found) from step.broken
+        found = find_blame(self.model, step, self._again)
+        raise diverged(self.trainer, self.steps, fault, step, found) from step.gradient_broken
 
     def _again(self, part: Part) -> Loss:
         """Take a part's loss once more, with the noise that it had."""

@@ -1,5 +1,6 @@
 """The figures of a step, gathered over its parts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -34,7 +35,14 @@ class Part:
 
 
 class StepFigures:
-    """Means over the whole batch of a step, from those over its parts.
+    """Means over the whole batch of a step, from those over its parts, and what broke in them.
+
+    Attributes:
+        loss: The mean loss.
+        values: The objective's figures.
+        parts: The parts.
+        broken: Why a solve broke down, if one did.
+        gradient_broken: The same of a gradient.
 
     Example:
         >>> figures = StepFigures()
@@ -49,6 +57,7 @@ class StepFigures:
         self.values: dict[str, Tensor] = {}
         self.parts: list[Part] = []
         self.broken: SolverError | None = None
+        self.gradient_broken: SolverError | None = None
 
     def add(self, loss: Loss, fraction: float) -> None:
         """Take in the loss of a part, which is that fraction of the batch."""
@@ -61,6 +70,8 @@ class StepFigures:
     def verdict(self, norm: Tensor) -> Tensor:
         """Loss, norm of the gradient, and bits/dim (0 where there are none), as one tensor."""
         loss = torch.as_tensor(self.loss, device=norm.device)
+        if self.gradient_broken is not None:
+            norm = torch.full_like(norm, math.nan)
         bits = self.values.get(BITS, torch.zeros_like(loss))
         return torch.stack([value.to(loss.dtype) for value in (loss, norm, bits)])
 
