@@ -3,8 +3,6 @@
 import csv
 import json
 import math
-import subprocess
-import sys
 from copy import deepcopy
 from io import StringIO
 from pathlib import Path
@@ -273,19 +271,6 @@ def test_a_single_sample_has_no_standard_error(tmp_path: Path) -> None:
     run(Recipe.model_validate(table), tmp_path / "run")
     text = (tmp_path / "run" / "summary.json").read_text()
     assert json.loads(text)["bits_per_dim_stderr"] is None
-
-
-@pytest.mark.slow
-def test_two_processes_make_one_run(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "rnode_dyn", "run", "moons", "--json"]
-    sets = ["devices=2", 'strategy="ddp"', 'accelerator="cpu"', "max_steps=4"]
-    for given in sets:
-        command += ["--set", f"train.{given}"]
-    done = subprocess.run(
-        [*command, "--output", str(tmp_path / "run")], capture_output=True, text=True, check=True
-    )
-    assert json.loads(done.stdout)["train_steps"] == 4
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_resuming_within_an_epoch_repeats_bit_for_bit(

@@ -82,10 +82,11 @@ def blame(model: MultiscaleFlow, pass_again: Callable[[], Any]) -> Blame | None:
     Returns:
         The block; ``None`` where nothing went through any, as in flow matching.
     """
-    seen = _watched_pass(model, pass_again)
+    seen, error = _watched_pass(model, pass_again)
     for number, passage in enumerate(seen):
         if passage is not None and not passage.arrived:
-            return _words(model, number, "its solve broke down")
+            solver = solver_in_words(model.blocks[number].active_solver)
+            return Blame(number, f"block {number} ({solver}): its solve broke down, {error}")
         if passage is not None and not passage.finite:
             return _words(model, number, "its result is not finite")
     for number, block in enumerate(model.blocks):
@@ -100,7 +101,10 @@ def blame(model: MultiscaleFlow, pass_again: Callable[[], Any]) -> Blame | None:
     return _words(model, worst, what, severe=False)
 
 
-def _watched_pass(model: MultiscaleFlow, pass_again: Callable[[], Any]) -> list[_Passage | None]:
+def _watched_pass(
+    model: MultiscaleFlow, pass_again: Callable[[], Any]
+) -> tuple[list[_Passage | None], SolverError | None]:
+    """What each block did, and why the first that did not arrive did not."""
     passages: dict[nn.Module, _Passage] = {}
 
     def enter(block: nn.Module, inputs: tuple) -> None:
@@ -112,15 +116,16 @@ def _watched_pass(model: MultiscaleFlow, pass_again: Callable[[], Any]) -> list[
 
     hooks = [block.register_forward_pre_hook(enter) for block in model.blocks]
     hooks += [block.register_forward_hook(leave) for block in model.blocks]
+    broken = None
     try:
         with torch.no_grad():
             pass_again()
-    except SolverError:
-        pass  # the block that was entered and not left is the one
+    except SolverError as error:
+        broken = error
     finally:
         for hook in hooks:
             hook.remove()
-    return [passages.get(block) for block in model.blocks]
+    return [passages.get(block) for block in model.blocks], broken
 
 
 def _not_finite_gradient(block: nn.Module) -> str | None:

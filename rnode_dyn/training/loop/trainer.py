@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
 from rich.console import Console
@@ -56,7 +57,7 @@ def make_trainer(
             accelerator=train.accelerator,
             devices=train.devices,
             num_nodes=train.nodes,
-            strategy=train.strategy,
+            strategy=_strategy(train),
             **_precision(train),
             accumulate_grad_batches=train.accumulate,
             # Processes take their rows of one process's batches: see data/sampling.py.
@@ -92,6 +93,18 @@ def blaming_the_devices(recipe: Recipe) -> Iterator[None]:
         yield
     except (MisconfigurationException, ValueError, ImportError, RuntimeError) as error:
         raise RecipeError(Problem(f"recipe {recipe.name}", "train", str(error))) from error
+
+
+def _strategy(train: TrainRecipe) -> str:
+    """Lightning's strategy; of `ddp` the kind whose sums a run that goes on repeats bit for bit.
+
+    The other kind puts the gradients in another order after its first step, and the order in which
+    more than two processes add up depends on where a number stands.
+    """
+    devices = torch.cuda.device_count() if train.devices == "auto" else train.devices
+    several = train.nodes > 1 or devices > 1
+    own = train.strategy == "ddp" or (train.strategy == "auto" and several)
+    return "ddp_find_unused_parameters_true" if own else train.strategy
 
 
 def _precision(train: TrainRecipe) -> dict[str, Any]:
@@ -137,6 +150,7 @@ def quiet_lightning() -> Iterator[None]:
             for module in ("pytorch_lightning", "lightning_fabric"):
                 warnings.filterwarnings("ignore", module=module)
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            warnings.filterwarnings("ignore", message=".*find_unused_parameters=True.*")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
