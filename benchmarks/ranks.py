@@ -1,0 +1,74 @@
+"""How far apart the weights of several processes and of one are, after 50 steps on the same data.
+
+    python benchmarks/ranks.py [RECIPE]
+
+The processes talk by gloo on this machine; a recipe's batch is shared by them, or taken in parts.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from rnode_dyn import load_recipe
+from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.record import read_record
+
+STEPS = 50
+PRECISIONS = ("32-true", "64-true")
+# Processes, and parts that each takes one after another.
+PARTS = ((1, 1), (1, 4), (2, 1), (2, 2), (4, 1))
+
+
+def trained(recipe: str, precision: str, ranks: int, accumulate: int, folder: Path) -> RunFolder:
+    """Train by the command, and return the run."""
+    batch = load_recipe(recipe).data.batch_size // (ranks * accumulate)
+    sets = [
+        "train.accelerator=cpu",
+        f"train.devices={ranks}",
+        f"train.accumulate={accumulate}",
+        f"train.precision={precision}",
+        f"train.max_steps={STEPS}",
+        f"data.batch_size={batch}",
+        "samples.count=1",
+    ]
+    command = [sys.executable, "-m", "rnode_dyn", "run", recipe, "--output", str(folder)]
+    for each in sets:
+        command += ["--set", each]
+    subprocess.run(command, check=True, capture_output=True)
+    return RunFolder(folder)
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    """Return the last weights."""
+    return torch.load(run.last_checkpoint, weights_only=True)["state_dict"]
+
+
+def distance(one: RunFolder, other: RunFolder) -> float:
+    """Return the largest difference of a weight."""
+    first, second = weights(one), weights(other)
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+def main(recipe: str) -> None:
+    """Print the table."""
+    table = Table("precision", "processes", "parts each", "largest difference", "s of training")
+    for precision in PRECISIONS:
+        with tempfile.TemporaryDirectory() as folder:
+            runs = [
+                trained(recipe, precision, *parts, Path(folder) / "-".join(map(str, parts)))
+                for parts in PARTS
+            ]
+            for (ranks, accumulate), run in zip(PARTS, runs, strict=True):
+                seconds = (read_record(run).summary or {})["training_s"]
+                apart = f"{distance(runs[0], run):.1e}"
+                table.add_row(precision, str(ranks), str(accumulate), apart, f"{seconds:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:] or ["quickstart"])
