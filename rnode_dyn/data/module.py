@@ -99,13 +99,14 @@ class FlowDataModule(pl.LightningDataModule):
         """Go on there, also with another number of processes.
 
         Raises:
-            DataError: in the middle of an epoch, where a step has another number of samples now.
+            DataError: where a step has another number of samples now: neither the place in the
+                epoch nor the count of steps would be what it was.
         """
         whole, kept = self.batch_size * self.parts.count, state_dict.get("whole")
-        if state_dict["read"] and kept is not None and kept != whole:
+        if kept not in (None, whole):
             raise DataError(
-                f"a step took {kept} samples and would take {whole} now, which cannot be in the "
-                "middle of an epoch: choose data.batch_size so that, times devices, nodes and "
+                f"a step took {kept} samples and would take {whole} now, with which no training "
+                "goes on: choose data.batch_size so that, times devices, nodes and "
                 f"train.accumulate, it is {kept}."
             )
         self._place = {key: state_dict[key] for key in _START}

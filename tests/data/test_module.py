@@ -180,6 +180,14 @@ def test_evaluation_counts_every_sample_once(ranks: int, size: int) -> None:
     assert [i for number in sorted(counted) for i in counted[number]] == list(range(size))
 
 
+def test_steps_of_another_size_do_not_go_on(splits: Splits) -> None:
+    data = FlowDataModule(splits, batch_size=4)
+    with pytest.raises(DataError, match="a step took 8 samples and would take 4 now"):
+        data.load_state_dict({"epoch": 1, "read": 0, "whole": 8})
+    data.load_state_dict({"epoch": 1, "read": 8, "whole": 4})
+    assert len(list(data.train_batches())) == 0
+
+
 @pytest.mark.parametrize("dataset", ["digits", "moons", "fake"])
 def test_there_may_be_no_validation(dataset: str) -> None:
     splits = load_data(dataset, validation_size=0)

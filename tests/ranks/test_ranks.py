@@ -58,7 +58,7 @@ class Ranks:
 
 
 @pytest.fixture(
-    scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)], ids=lambda n: f"{n} ranks"
+    scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)], ids=lambda n: f"ranks{n}"
 )
 def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Ranks:
     return Ranks(request.param, tmp_path_factory.mktemp("ranks"))
