@@ -1,5 +1,8 @@
 """What is said where one of several processes of a training has ended before the others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytorch_lightning as pl
 import torch.distributed as dist
 
@@ -7,6 +10,22 @@ from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.training.loop.errors import DivergedError, LostProcessError
 
 _SIGNS = ("connection closed", "connection reset", "broken pipe", "timed out", "gloo", "nccl")
+
+
+@contextmanager
+def naming_lost_processes(trainer: pl.Trainer) -> Iterator[None]:
+    """Say of an error in talking to other processes that one has been lost.
+
+    Raises:
+        LostProcessError: in its place.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        lost = lost_process(trainer, error)
+        if lost is None:
+            raise
+        raise lost from error
 
 
 def lost_process(trainer: pl.Trainer, error: RuntimeError) -> LostProcessError | None:

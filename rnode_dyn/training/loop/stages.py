@@ -16,7 +16,7 @@ from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.history import RunLogger
 from rnode_dyn.runs.past import Past
 from rnode_dyn.training.loop.keeper import Keeper
-from rnode_dyn.training.loop.lost import lost_process
+from rnode_dyn.training.loop.lost import naming_lost_processes
 from rnode_dyn.training.loop.module import FlowTraining, OptimizerSettings
 from rnode_dyn.training.loop.trainer import quiet_lightning
 from rnode_dyn.training.objectives.base import Objective
@@ -30,7 +30,8 @@ class Trained(NamedTuple):
     Attributes:
         past: Steps and seconds.
         device: Where it was.
-        skipped: Steps that were not finite and left out, since the run was last taken up.
+        skipped: Steps that were not finite and left out; of a run that went on, those of the
+            stages from where it did.
         most_bits: Bits/dim above which the trained flow has diverged.
         precision: The floating-point precision that Lightning computed in.
     """
@@ -76,7 +77,7 @@ def train_stages(
         if number > first:
             _keeper(trainer).follow(_keeper(trainers[number - 1]))
         data = data_module(recipe, splits, stage, number)
-        with quiet_lightning():
+        with quiet_lightning(), naming_lost_processes(trainer):
             _fit(trainer, module, data, folder, resume and number == first)
         if number + 1 < len(stages):
             trainer.save_checkpoint(folder.stage_checkpoint(number), weights_only=True)
@@ -163,8 +164,6 @@ def _fit(
     except SystemExit:
         # Lightning turns an interrupt into an exit of its own.
         raise KeyboardInterrupt from None
-    except RuntimeError as error:
-        raise lost_process(trainer, error) or error from None
     if checkpoint is not None:
         _take_the_average(module, trainer, checkpoint)
     if not len(data.splits.validation):
