@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= recipes/quickstart-warm.toml
 
-.PHONY: run test test-all lint format types docs check clean
+.PHONY: run test test-all soak-ranks lint format types docs check clean
 
 run: $(VENV)/.installed
 	$(BIN)/rnode-dyn run $(RECIPE)
@@ -14,6 +14,10 @@ test: $(VENV)/.developed
 
 test-all: $(VENV)/.developed
 	$(BIN)/pytest -n 2 -m ""
+
+# Two and four processes that train together, one of them killed: all that there is of it.
+soak-ranks: $(VENV)/.developed
+	$(BIN)/pytest -m "" tests/ranks
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .

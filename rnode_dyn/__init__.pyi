@@ -66,6 +66,8 @@ from .running.runner import run as run
 from .runs.errors import RunError as RunError
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run
+from .training.loop.errors import DivergedError as DivergedError
+from .training.loop.errors import LostProcessError as LostProcessError
 from .training.loop.module import FlowTraining as FlowTraining
 from .training.objectives.base import Objective as Objective
 from .training.objectives.flow_matching import FlowMatching as FlowMatching

@@ -27,6 +27,10 @@ from rnode_dyn.training.objectives.likelihood import Likelihood
 OWN = "likelihood"
 
 
+_WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
+"""Precisions of recipes whose weights are not of 32 bits."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """What a step of one kind took.
@@ -92,7 +96,7 @@ def bench(recipe: Recipe, batch_size: int | None = None, rounds: int = 5) -> Ben
     train = recipe.train
     with blaming_the_devices(recipe):
         fabric = Fabric(accelerator=train.accelerator, devices=1, precision=train.precision)
-    dtype = torch.float64 if train.precision == "64-true" else torch.float32
+    dtype = _WEIGHTS.get(train.precision, torch.float32)
     with torch_threads(train.threads), random_state_kept(fabric.device):
         model = build_model(recipe, event).to(fabric.device, dtype).train()
         lay_out(model, fabric.device)

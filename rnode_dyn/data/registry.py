@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rnode_dyn.data import (
@@ -22,7 +22,7 @@ from rnode_dyn.data import (
 from rnode_dyn.data.checksums import verify
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.request import DataRequest
-from rnode_dyn.data.splits import Event, Splits
+from rnode_dyn.data.splits import Event, Splits, TensorSplit
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def load_data(
         image_size: Side of the square images; None: the data's own.
         levels: Values a pixel can take, at most as many as the data has; None: all of them.
         train_size: Training samples; None: all, or the data set's default where they are drawn.
-        validation_size: The same for validation.
+        validation_size: The same for validation; 0: none.
         test_size: The same for test.
         channels: 1 or 3 for `folder`, any for `fake`.
         columns: How many columns `npy`'s files have to have; None: any.
@@ -131,7 +131,8 @@ def load_data(
         image_size=image_size,
         levels=levels,
         train_size=train_size,
-        validation_size=validation_size,
+        # What a set keeps from its training samples, it keeps also where that is not read.
+        validation_size=1 if validation_size == 0 else validation_size,
         test_size=test_size,
         channels=channels,
         columns=columns,
@@ -144,7 +145,12 @@ def load_data(
     if source.find is not None:
         source.find(request)
     verify(request.root, request.checksums)
-    return source.load(request)
+    splits = source.load(request)
+    return _without_validation(splits) if validation_size == 0 else splits
+
+
+def _without_validation(splits: Splits) -> Splits:
+    return replace(splits, validation=TensorSplit(splits.validation.head(1)[:0]))
 
 
 def describe_data(

@@ -27,20 +27,21 @@ def check_batch(
         Traceback (most recent call last):
         ValueError: a flow takes a batch (batch, 3), given shape (3,): write x[None] for a ...
     """
-    check_kind(x, parameters)
+    known = tuple(parameters)
+    check_kind(x, known)
     assert isinstance(x, Tensor)
+    refuse_precision(x, known)
     _check_shape(tuple(x.shape), None if event_shape is None else tuple(event_shape))
 
 
 def check_kind(x: object, parameters: Iterable[Tensor]) -> None:
-    """Refuse what is no floating tensor, or does not go with these parameters.
+    """Refuse what is no floating tensor, and say what to write for a model of these parameters.
 
     Raises:
         TypeError: saying what was given, and what to write.
-        ValueError: if it is on another device than the parameters.
     """
-    known = tuple(parameters)
-    dtype = str(known[0].dtype) if known else "torch.float32"
+    wanted = next(iter(parameters), None)
+    dtype = "torch.float32" if wanted is None else str(wanted.dtype)
     if not isinstance(x, Tensor):
         given = f"{type(x).__module__}.{type(x).__name__}"
         raise TypeError(
@@ -49,7 +50,6 @@ def check_kind(x: object, parameters: Iterable[Tensor]) -> None:
         )
     if not x.is_floating_point():
         raise TypeError(f"a flow takes floating numbers, given {x.dtype}: write x.to({dtype}).")
-    refuse_precision(x, known)
 
 
 def _check_shape(shape: tuple[int, ...], event: tuple[int, ...] | None) -> None:

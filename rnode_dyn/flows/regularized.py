@@ -17,6 +17,7 @@ from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
 from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.result import FlowResult
+from rnode_dyn.flows.share import drawn
 from rnode_dyn.numerics.numbers import as_number, wants_gradient
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.solve import Solver, solve
@@ -190,7 +191,7 @@ class RegularizedFlow(NeuralODE):
             with_own_product(self.field, x),
             x.shape[1:],
             divergence,
-            divergence.draw(x),
+            drawn(divergence.draw, x),
             self.regularizers,
             direction=1 if bool(t1 > t0) else -1,
         )

@@ -148,7 +148,7 @@ def _blaming_the_data(recipe: Recipe) -> Iterator[None]:
 
 
 def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
-    """Build the recipe's flow, untrained.
+    """Build the recipe's flow, untrained; of 64 bits where the recipe trains in them, else of 32.
 
     Args:
         recipe: The recipe.
@@ -172,7 +172,8 @@ def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
         except ValueError as error:
             raise _problem(recipe, key, f"scale {number}: {error}") from error
         scales.append(built)
-    return MultiscaleFlow(event.shape, scales, _build_preprocess(recipe, event))
+    flow = MultiscaleFlow(event.shape, scales, _build_preprocess(recipe, event))
+    return flow.double() if recipe.train.precision == "64-true" else flow
 
 
 def _scale_recipes(recipe: Recipe, event: Event) -> Sequence[ScaleRecipe]:

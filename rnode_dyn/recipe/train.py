@@ -6,10 +6,12 @@ from pydantic import Field, model_validator
 
 from rnode_dyn.recipe.names import (
     LENGTH_KEYS,
+    NO_STRATEGIES,
     PATH_KEYS,
     AcceleratorName,
     CouplingName,
     ObjectiveName,
+    OnNonFiniteName,
     PrecisionName,
     ScheduleName,
     TimesName,
@@ -59,7 +61,7 @@ class StageRecipe(Table):
     """The learning rate after the warm-up; absent: `[train]`'s."""
 
     batch_size: Count | None = None
-    """Training points per step and device; absent: `[data]`'s."""
+    """Training points per step, device and accumulated part; absent: `[data]`'s."""
 
     coupling: CouplingName | None = _default_when_matching("independent")
     """Which noise belongs to which sample; only with `objective = "flow-matching"`."""
@@ -168,6 +170,12 @@ class TrainRecipe(Table):
     accelerator: AcceleratorName = "auto"
     """Lightning's accelerator."""
 
+    accumulate: Count = 1
+    """Parts of `data.batch_size` points that a step takes one after another."""
+
+    on_nonfinite: OnNonFiniteName = "stop"
+    """What a step does whose loss or gradient is not finite: stops the training, or is skipped."""
+
     strategy: Text = "auto"
     """Lightning's strategy for several devices, such as `ddp`."""
 
@@ -187,6 +195,13 @@ class TrainRecipe(Table):
         names = shared if stage.has_length else [*shared, *LENGTH_KEYS]
         absent = [name for name in names if getattr(stage, name) is None]
         return stage.model_copy(update={name: getattr(self, name) for name in absent})
+
+    @model_validator(mode="after")
+    def _strategy_makes_one_run(self) -> Self:
+        for start, reason in NO_STRATEGIES.items():
+            if self.strategy.startswith(start):
+                raise broken_rule("strategy", reason, self.strategy)
+        return self
 
     @model_validator(mode="after")
     def _lengths_are_used(self) -> Self:

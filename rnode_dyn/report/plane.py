@@ -66,7 +66,7 @@ def _draw_trajectories(axes: Axes, model: MultiscaleFlow, points: Tensor) -> Non
 
 def trajectories(model: MultiscaleFlow, points: Tensor) -> Tensor:
     """Paths from data to the latent variable through all blocks, ``(times, n, 2)``."""
-    paths, x = [], model.preprocess(points.to(_device_of(model))).z
+    paths, x = [], model.enter(points.to(_device_of(model))).z
     for block in model.blocks:
         times = torch.linspace(0.0, block.end_time, _TIMES_IN_BLOCK)
         path = block.trajectory(x, times)

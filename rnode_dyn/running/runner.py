@@ -1,6 +1,7 @@
 """Running a recipe from data to summary."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from rnode_dyn.bench.threads import torch_threads
 from rnode_dyn.data.splits import Splits
-from rnode_dyn.evaluation.evaluate import evaluate
+from rnode_dyn.evaluation.evaluate import Evaluation, evaluate
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.errors import SolverError
@@ -29,6 +30,8 @@ from rnode_dyn.runs.history import RunLogger
 from rnode_dyn.runs.weights import load_flow
 from rnode_dyn.training.governor.build import build_governor
 from rnode_dyn.training.governor.governor import StepGovernor
+from rnode_dyn.training.loop.errors import DivergedError, LostProcessError
+from rnode_dyn.training.loop.precision import tell_of_precision
 from rnode_dyn.training.loop.stages import Trained, data_module, train_stages
 from rnode_dyn.training.loop.trainer import make_trainer
 
@@ -70,6 +73,8 @@ def run(
         RecipeError: if model and data do not fit, or the data are not there.
         RunError: if the folder cannot be used.
         SolverError: if a solve breaks down; the last checkpoint is kept.
+        DivergedError: if the training's numbers are no longer sound, likewise.
+        LostProcessError: if another of several processes has ended, likewise.
         KeyboardInterrupt: if the training was interrupted; the last checkpoint is kept.
     """
     with torch_threads(recipe.train.threads):
@@ -85,12 +90,15 @@ def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Conso
             check_resumable(folder)
         elif _is_first():
             folder.create(recipe)
+        tell_of_precision(recipe, trainers, _tell(console))
         trained = train_stages(recipe, model, splits, folder, trainers, resume)
         if not _is_first():
             # The command was started again for this process; the first one tells how it ended.
             raise SystemExit(0)
         return _finish(recipe, splits, folder, trained, _last_governor(trainers))
-    except SolverError as error:
+    except (SolverError, DivergedError, LostProcessError) as error:
+        if isinstance(error, DivergedError) and not _is_first():
+            raise SystemExit(0) from None  # all have found the same; the first one tells
         if folder.last_checkpoint.is_file():
             error.add_note(f"the last sound weights are in {folder.last_checkpoint}")
         raise
@@ -110,11 +118,7 @@ def _trainers(
 ) -> list[pl.Trainer]:
     """One for each stage; before the first there is no telling which process this is."""
     logger, trainers = RunLogger(folder), []
-    shown = console if _is_first() else Console(quiet=True)
-
-    def tell(text: str) -> None:
-        shown.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
-
+    shown, tell = console if _is_first() else Console(quiet=True), _tell(console)
     for number, stage in enumerate(recipe.train.stages):
         extra = []
         if stage.objective == "likelihood":
@@ -122,6 +126,16 @@ def _trainers(
             extra = [] if governor is None else [governor]
         trainers.append(make_trainer(recipe, number, folder, logger, shown, extra))
     return trainers
+
+
+def _tell(console: Console) -> Callable[[str], None]:
+    """Return what takes a sentence for people, which one process writes."""
+    shown = console if _is_first() else Console(quiet=True)
+
+    def tell(text: str) -> None:
+        shown.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+    return tell
 
 
 def _last_governor(trainers: list[pl.Trainer]) -> StepGovernor | None:
@@ -170,6 +184,7 @@ def _finish(
         split="test",
         split_samples=len(splits.test),
     )
+    _check_sound(evaluation, trained)
     draw_pictures(recipe, model, splits, folder.samples)
     summary = summarize(
         evaluation,
@@ -180,7 +195,20 @@ def _finish(
         seed=recipe.seed,
         governor=governor,
         device=trained.device,
+        precision=trained.precision,
+        skipped_steps=trained.skipped,
     )
     folder.write_summary(summary)
     write_report(folder)
     return RunResult(folder.path, summary)
+
+
+def _check_sound(evaluation: Evaluation, trained: Trained) -> None:
+    """Raise where what was trained is far worse than noise, which without validation shows here."""
+    bits = evaluation.bits_per_dim
+    if not bits <= trained.most_bits:
+        raise DivergedError(
+            f"the trained flow scores {bits:,.4g} bits/dim on the test split, where "
+            f"{trained.most_bits:,.4g} would be too many: it has diverged.",
+            step=trained.past.steps,
+        )

@@ -35,6 +35,8 @@ def summarize(
     wall_clock_s: float,
     training_s: float,
     seed: int,
+    precision: str,
+    skipped_steps: int = 0,
     governor: StepGovernor | None = None,
     device: torch.device,
 ) -> dict[str, Any]:
@@ -47,6 +49,9 @@ def summarize(
         wall_clock_s: Seconds from the first step to the end of training.
         training_s: The same without validation.
         seed: The run's seed.
+        precision: The floating-point precision that the training was computed in, which is not
+            the recipe's where the device has not that.
+        skipped_steps: Steps that were left out since they were not finite.
         governor: Who chose the training's steps, if anybody did.
         device: Where it was trained.
     """
@@ -58,6 +63,8 @@ def summarize(
         "wall_clock_s": round(wall_clock_s, 2),
         "training_s": round(training_s, 2),
         **_governed(governor),
+        "precision": precision,
+        "skipped_steps": skipped_steps,
         "seed": seed,
         "versions": _versions(device),
     }
