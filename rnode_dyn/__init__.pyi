@@ -30,6 +30,7 @@ from .flows.transforms import Squeeze as Squeeze
 from .flows.transforms import Transform as Transform
 from .numerics.algorithms.base import Algorithm as Algorithm
 from .numerics.algorithms.classic import RK4 as RK4
+from .numerics.algorithms.classic import RK38 as RK38
 from .numerics.algorithms.classic import AdaptiveHeun as AdaptiveHeun
 from .numerics.algorithms.classic import Bosh3 as Bosh3
 from .numerics.algorithms.classic import Euler as Euler
