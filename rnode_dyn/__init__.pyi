@@ -57,6 +57,7 @@ from .numerics.solve import solve as solve
 from .numerics.stats import SolveStats as SolveStats
 from .numerics.stepping.adaptive import AdaptiveStep as AdaptiveStep
 from .numerics.stepping.fixed import FixedStep as FixedStep
+from .numerics.threads import best_threads as best_threads
 from .recipe.build import build_model as build_model
 from .recipe.errors import RecipeError as RecipeError
 from .recipe.load import load_recipe as load_recipe

@@ -11,12 +11,12 @@ import torch
 from lightning_fabric import Fabric
 
 from rnode_dyn.bench.measure import device_name, noise_like, wait_for
-from rnode_dyn.bench.threads import torch_threads
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.random_state import cuda_devices_of
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.threads import faster_threads, torch_threads
 from rnode_dyn.recipe.build import SENSITIVITIES, build_model, describe_event
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.training.loop.trainer import blaming_the_devices
@@ -93,10 +93,12 @@ def bench(recipe: Recipe, batch_size: int | None = None, rounds: int = 5) -> Ben
     with blaming_the_devices(recipe):
         fabric = Fabric(accelerator=train.accelerator, devices=1, precision=train.precision)
     dtype = torch.float64 if train.precision == "64-true" else torch.float32
-    with torch_threads(train.threads), torch.random.fork_rng(cuda_devices_of(fabric.device)):
+    with torch_threads(train.given_threads), torch.random.fork_rng(cuda_devices_of(fabric.device)):
         model = build_model(recipe, event).to(fabric.device, dtype).train()
         lay_out(model, fabric.device)
         kinds = _kinds(model, event, count, fabric)
+        if train.threads == "auto" and fabric.device.type == "cpu":
+            torch.set_num_threads(faster_threads(kinds[OWN]))
         taken = _in_turns(kinds, rounds + 1)
         device = device_name(fabric.device)
     own = [turn.seconds for turn in taken[OWN][1:]]

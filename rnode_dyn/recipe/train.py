@@ -174,8 +174,13 @@ class TrainRecipe(Table):
     precision: PrecisionName = "32-true"
     """Lightning's floating-point precision."""
 
-    threads: Count | None = None
-    """Threads of torch on the CPU; absent: as many as torch takes. Small models like 1."""
+    threads: Count | Literal["auto"] | None = "auto"
+    """Threads of torch on the CPU; "auto": one or all, the faster by the first batch's step."""
+
+    @property
+    def given_threads(self) -> int | None:
+        """The number of threads, where it is given."""
+        return None if self.threads == "auto" else self.threads
 
     @property
     def stages(self) -> tuple[StageRecipe, ...]:

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
-from rnode_dyn.bench.threads import torch_threads
 from rnode_dyn.data.splits import Splits
 from rnode_dyn.evaluation.evaluate import evaluate
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.threads import torch_threads
 from rnode_dyn.recipe.build import build_model, load_splits
 from rnode_dyn.recipe.load import load_recipe
 from rnode_dyn.recipe.schema import Recipe
@@ -72,7 +73,7 @@ def run(
         SolverError: if a solve breaks down; the last checkpoint is kept.
         KeyboardInterrupt: if the training was interrupted; the last checkpoint is kept.
     """
-    with torch_threads(recipe.train.threads):
+    with torch_threads(recipe.train.given_threads):
         return _run(recipe, output, resume, Console(quiet=True) if console is None else console)
 
 
@@ -178,6 +179,7 @@ def _finish(
         wall_clock_s=trained.past.wall_clock_s,
         training_s=trained.past.training_s,
         seed=recipe.seed,
+        threads=torch.get_num_threads(),
         governor=governor,
     )
     folder.write_summary(summary)

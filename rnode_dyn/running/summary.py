@@ -35,6 +35,7 @@ def summarize(
     wall_clock_s: float,
     training_s: float,
     seed: int,
+    threads: int,
     governor: StepGovernor | None = None,
 ) -> dict[str, Any]:
     """Return ``summary.json``'s content.
@@ -46,6 +47,7 @@ def summarize(
         wall_clock_s: Seconds from the first step to the end of training.
         training_s: The same without validation.
         seed: The run's seed.
+        threads: Threads of torch on the CPU, in the last stage.
         governor: Who chose the training's steps, if anybody did.
     """
     figures = evaluation.as_dict()
@@ -57,6 +59,7 @@ def summarize(
         "training_s": round(training_s, 2),
         **_governed(governor),
         "seed": seed,
+        "threads": threads,
         "versions": _versions(),
     }
 

@@ -99,6 +99,12 @@ class FlowTraining(pl.LightningModule):
         self.log_dict({f"train/{name}": value for name, value in loss.figures.items()})
         return loss.value
 
+    def gradient(self, batch: Tensor) -> None:
+        """Compute a step's gradient and let go of it: what is timed before the training."""
+        loss = self.objective.loss(self.model, self.dequantize(batch), self.event)
+        trained = [p for p in self.parameters() if p.requires_grad]
+        torch.autograd.grad(loss.value, trained, allow_unused=True)
+
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the bits per dimension of a held-out batch, by the evaluation solver."""
         with torch.random.fork_rng(cuda_devices_of(self.device)):
