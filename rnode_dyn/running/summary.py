@@ -36,6 +36,7 @@ def summarize(
     training_s: float,
     seed: int,
     threads: int,
+    pieces: dict[str, Any],
     governor: StepGovernor | None = None,
 ) -> dict[str, Any]:
     """Return ``summary.json``'s content.
@@ -48,6 +49,7 @@ def summarize(
         training_s: The same without validation.
         seed: The run's seed.
         threads: Threads of torch on the CPU, in the last stage.
+        pieces: In what pieces the flow was solved in training.
         governor: Who chose the training's steps, if anybody did.
     """
     figures = evaluation.as_dict()
@@ -57,6 +59,7 @@ def summarize(
         "train_steps": train_steps,
         "wall_clock_s": round(wall_clock_s, 2),
         "training_s": round(training_s, 2),
+        **pieces,
         **_governed(governor),
         "seed": seed,
         "threads": threads,

@@ -17,7 +17,8 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.random_state import cuda_devices_of
 from rnode_dyn.runs.past import Past
 from rnode_dyn.training.loop.clock import Clock
-from rnode_dyn.training.objectives.base import Objective
+from rnode_dyn.training.loop.pieces import check_pieces, loss_in_pieces
+from rnode_dyn.training.objectives.base import Loss, Objective
 from rnode_dyn.training.objectives.likelihood import Likelihood
 
 # The noise of validation is the same every time, so that two epochs can be compared.
@@ -65,6 +66,11 @@ class FlowTraining(pl.LightningModule):
         objective: What to minimise; the regularized likelihood when left out.
         optimizer: How to step.
         past: What earlier stages of the training have taken.
+        micro_batch: Samples of a batch that are solved and differentiated at once; all when left
+            out. See :func:`rnode_dyn.training.loop.pieces.loss_in_pieces`.
+
+    Raises:
+        ValueError: if the objective cannot be computed in pieces of that size.
     """
 
     def __init__(
@@ -74,10 +80,14 @@ class FlowTraining(pl.LightningModule):
         objective: Objective | None = None,
         optimizer: OptimizerSettings | None = None,
         past: Past | None = None,
+        micro_batch: int | None = None,
     ) -> None:
         super().__init__()
         self.model, self.event = model, event
         self.objective = Likelihood() if objective is None else objective
+        if micro_batch is not None:
+            check_pieces(self.objective, micro_batch)
+        self.micro_batch = micro_batch
         self.validated_at = -1
         self.past = Past() if past is None else past
         self.training_clock = Clock(self.past.training_s)
@@ -95,15 +105,21 @@ class FlowTraining(pl.LightningModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Return the loss on a batch, and log its figures."""
-        loss = self.objective.loss(self.model, self.dequantize(batch), self.event)
+        loss = self.loss(batch)
         self.log_dict({f"train/{name}": value for name, value in loss.figures.items()})
         return loss.value
 
+    def loss(self, batch: Tensor) -> Loss:
+        """Return the loss on a batch, computed in pieces where the training says so."""
+        u = self.dequantize(batch)
+        if self.micro_batch is None or self.micro_batch >= len(u):
+            return self.objective.loss(self.model, u, self.event)
+        return loss_in_pieces(self.objective, self.model, u, self.event, self.micro_batch)
+
     def gradient(self, batch: Tensor) -> None:
         """Compute a step's gradient and let go of it: what is timed before the training."""
-        loss = self.objective.loss(self.model, self.dequantize(batch), self.event)
         trained = [p for p in self.parameters() if p.requires_grad]
-        torch.autograd.grad(loss.value, trained, allow_unused=True)
+        torch.autograd.grad(self.loss(batch).value, trained, allow_unused=True)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the bits per dimension of a held-out batch, by the evaluation solver."""

@@ -53,7 +53,12 @@ def train_stages(
     for number in range(first, len(stages)):
         stage, trainer = stages[number]
         module = FlowTraining(
-            model, splits.event, build_objective(stage), _optimizer(recipe, stage), past
+            model,
+            splits.event,
+            build_objective(stage),
+            _optimizer(recipe, stage),
+            past,
+            recipe.given_micro_batch(stage),
         )
         if number > first:
             _keeper(trainer).follow(_keeper(trainers[number - 1]))
