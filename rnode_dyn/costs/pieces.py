@@ -88,7 +88,7 @@ def given_pieces(
         device: Where it is trained.
         governed: The blocks whose steps the training chooses.
     """
-    kept = training_cost(model, 1, governed=governed).bytes
+    kept = training_cost(model, 1, governed=governed).bytes * _width(model)
     return Pieces(batch_size, size, None, size * kept, available_bytes(device))
 
 
@@ -123,7 +123,7 @@ def choose_pieces(
     for way in _ways(model):
         with differentiated_by(model, _SENSITIVITIES.get(way)):
             cost = training_cost(model, 1, governed=governed)
-        kept = _with_spare_steps(cost).bytes
+        kept = _with_spare_steps(cost).bytes * _width(model)
         for size in _divisors(batch_size):
             pieces = Pieces(batch_size, size, way, size * kept, available)
             every.append(pieces)
@@ -174,6 +174,11 @@ def _is_exact(solver: Solver) -> bool:
 def _budget(available: int | None, device: torch.device) -> float:
     there = float("inf") if available is None else _SHARE * available
     return there if device.type == "cuda" else min(there, _MOST_ON_CPU)
+
+
+def _width(model: MultiscaleFlow) -> int:
+    """How many times as long as 32 bits, which costs are counted in, the model's numbers are."""
+    return max((p.element_size() // 4 for p in model.parameters()), default=1)
 
 
 def _divisors(number: int) -> list[int]:

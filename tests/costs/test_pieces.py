@@ -103,6 +103,13 @@ def test_another_sensitivity_than_the_exact_ones_stays() -> None:
     assert all(block.solver.sensitivity == BacksolveAdjoint() for block in model.blocks)
 
 
+def test_double_precision_takes_twice_the_memory() -> None:
+    model = build_model(load_recipe("mnist"))
+    single = given_pieces(model, 200, 4, CPU)
+    assert given_pieces(model.double(), 200, 4, CPU).bytes == 2 * single.bytes
+    assert choose_pieces(model, 200, torch.device("meta")).size == 4
+
+
 def test_choosing_leaves_the_model(mnist: MultiscaleFlow) -> None:
     before = [block.solver for block in mnist.blocks]
     choose_pieces(mnist, 200, CPU)
