@@ -117,9 +117,11 @@ class FlowTraining(pl.LightningModule):
         return loss_in_pieces(self.objective, self.model, u, self.event, self.micro_batch)
 
     def gradient(self, batch: Tensor) -> None:
-        """Compute a step's gradient and let go of it: what is timed before the training."""
+        """Compute a step's gradient, or a piece's, and let go of it: for timing it beforehand."""
+        u = self.dequantize(batch)[: self.micro_batch]
+        loss = self.objective.loss(self.model, u, self.event)
         trained = [p for p in self.parameters() if p.requires_grad]
-        torch.autograd.grad(self.loss(batch).value, trained, allow_unused=True)
+        torch.autograd.grad(loss.value, trained, allow_unused=True)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the bits per dimension of a held-out batch, by the evaluation solver."""

@@ -169,6 +169,19 @@ def test_pieces_that_are_none_are_refused(size: object) -> None:
         FlowTraining(make_model(), EVENT, micro_batch=size)  # type: ignore[arg-type]
 
 
+def test_what_is_timed_beforehand_is_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def loss(objective: Objective, model: MultiscaleFlow, u: Tensor, event: Event) -> Loss:
+        seen.append(len(u))
+        return Loss(model(u).log_det.mean(), {})
+
+    monkeypatch.setattr(Likelihood, "loss", loss)
+    for size in (2, None):
+        FlowTraining(make_model(), EVENT, micro_batch=size).gradient(batch())
+    assert seen == [2, BATCH]
+
+
 def test_a_run_in_pieces_is_the_run(tmp_path: Path) -> None:
     whole = run(tiny(epochs=1, precision="64-true"), tmp_path / "whole")
     pieces = run(tiny(epochs=1, precision="64-true", micro_batch=16), tmp_path / "pieces")
