@@ -31,6 +31,7 @@ from .flows.transforms import Squeeze as Squeeze
 from .flows.transforms import Transform as Transform
 from .numerics.algorithms.base import Algorithm as Algorithm
 from .numerics.algorithms.classic import RK4 as RK4
+from .numerics.algorithms.classic import RK38 as RK38
 from .numerics.algorithms.classic import AdaptiveHeun as AdaptiveHeun
 from .numerics.algorithms.classic import Bosh3 as Bosh3
 from .numerics.algorithms.classic import Euler as Euler
@@ -57,6 +58,7 @@ from .numerics.solve import solve as solve
 from .numerics.stats import SolveStats as SolveStats
 from .numerics.stepping.adaptive import AdaptiveStep as AdaptiveStep
 from .numerics.stepping.fixed import FixedStep as FixedStep
+from .numerics.threads import best_threads as best_threads
 from .recipe.build import build_model as build_model
 from .recipe.errors import RecipeError as RecipeError
 from .recipe.load import load_recipe as load_recipe

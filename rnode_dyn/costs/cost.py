@@ -169,7 +169,7 @@ def training_cost(
 
 def evaluation_cost(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> EvaluationCost:
     """Count one evaluation of a block's augmented field and its gradient, on shapes alone."""
-    flow = deepcopy(flow).to("meta")
+    flow = deepcopy(flow).to("meta", torch.float32)
     x = torch.zeros(batch_size, *shape, device="meta")
     noise = flow.divergence.draw(x)
     written = with_own_product(flow.field, x)

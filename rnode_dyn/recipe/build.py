@@ -22,6 +22,7 @@ from rnode_dyn.flows.regularizers import (
 from rnode_dyn.flows.transforms import LogitTransform, Shift, Squeeze, Transform
 from rnode_dyn.numerics.algorithms.classic import (
     RK4,
+    RK38,
     AdaptiveHeun,
     Bosh3,
     Euler,
@@ -50,6 +51,7 @@ ALGORITHMS: dict[str, type[ExplicitRungeKutta]] = {
     "midpoint": Midpoint,
     "heun": Heun,
     "rk4": RK4,
+    "rk38": RK38,
     "adaptive_heun": AdaptiveHeun,
     "bosh3": Bosh3,
     "dopri5": Dopri5,

@@ -26,7 +26,7 @@ DATASETS: tuple[str, ...] = get_args(DatasetName)
 FieldKind = Literal["conv", "mlp"]
 ActivationName = Literal["softplus", "tanh", "elu", "silu", "sigmoid"]
 
-FixedAlgorithmName = Literal["euler", "midpoint", "heun", "rk4"]
+FixedAlgorithmName = Literal["euler", "midpoint", "heun", "rk4", "rk38"]
 AdaptiveAlgorithmName = Literal["adaptive_heun", "bosh3", "dopri5", "tsit5", "dopri8"]
 AlgorithmName = Literal[FixedAlgorithmName, AdaptiveAlgorithmName]
 

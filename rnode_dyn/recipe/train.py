@@ -161,6 +161,9 @@ class TrainRecipe(Table):
     governor: GovernorRecipe | None = None
     """How `solver.step = "auto"` is watched over; absent: as the table's defaults say."""
 
+    micro_batch: Count | Literal["auto"] | None = None
+    """Samples of a batch that are solved at once, or "auto": by the memory there; absent: all."""
+
     devices: Count | Literal["auto"] = 1
     """Devices per node."""
 
@@ -182,8 +185,13 @@ class TrainRecipe(Table):
     precision: PrecisionName = "32-true"
     """Lightning's floating-point precision."""
 
-    threads: Count | None = None
-    """Threads of torch on the CPU; absent: as many as torch takes. Small models like 1."""
+    threads: Count | Literal["auto"] | None = "auto"
+    """Threads of torch on the CPU; "auto": one or all, the faster by the first batch's step."""
+
+    @property
+    def given_threads(self) -> int | None:
+        """The number of threads, where it is given."""
+        return None if self.threads == "auto" else self.threads
 
     @property
     def stages(self) -> tuple[StageRecipe, ...]:
@@ -211,6 +219,13 @@ class TrainRecipe(Table):
                 if given is not None:
                     reason = "each [[train.stage]] says itself when it ends: drop it"
                     raise broken_rule(key, reason, given)
+        return self
+
+    @model_validator(mode="after")
+    def _pieces_are_not_scaled(self) -> Self:
+        if self.micro_batch is not None and self.precision == "16-mixed":
+            reason = "scaled gradients are not computed in pieces: say bf16-mixed or 32-true"
+            raise broken_rule("precision", reason, self.precision)
         return self
 
     @model_validator(mode="after")

@@ -5,19 +5,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
-from rnode_dyn.bench.threads import torch_threads
 from rnode_dyn.data.splits import Splits
 from rnode_dyn.evaluation.evaluate import Evaluation, evaluate
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.errors import SolverError
-from rnode_dyn.recipe.build import build_model, load_splits
+from rnode_dyn.numerics.threads import torch_threads
+from rnode_dyn.recipe.build import build_model, governed_blocks, load_splits
 from rnode_dyn.recipe.load import load_recipe
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.html import write_report
@@ -31,9 +32,12 @@ from rnode_dyn.runs.weights import load_flow
 from rnode_dyn.training.governor.build import build_governor
 from rnode_dyn.training.governor.governor import StepGovernor
 from rnode_dyn.training.loop.errors import DivergedError, LostProcessError
+from rnode_dyn.training.loop.piece_choice import PieceChoice
 from rnode_dyn.training.loop.precision import tell_of_precision
 from rnode_dyn.training.loop.stages import Trained, data_module, train_stages
 from rnode_dyn.training.loop.trainer import make_trainer
+
+C = TypeVar("C", bound=pl.Callback)
 
 _RUN_FOLDER = "_RNODE_DYN_RUN_FOLDER"
 
@@ -77,7 +81,7 @@ def run(
         LostProcessError: if another of several processes has ended, likewise.
         KeyboardInterrupt: if the training was interrupted; the last checkpoint is kept.
     """
-    with torch_threads(recipe.train.threads):
+    with torch_threads(recipe.train.given_threads):
         return _run(recipe, output, resume, Console(quiet=True) if console is None else console)
 
 
@@ -95,7 +99,7 @@ def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Conso
         if not _is_first():
             # The command was started again for this process; the first one tells how it ended.
             raise SystemExit(0)
-        return _finish(recipe, splits, folder, trained, _last_governor(trainers))
+        return _finish(recipe, splits, folder, trained, trainers)
     except (SolverError, DivergedError, LostProcessError) as error:
         if isinstance(error, DivergedError) and not _is_first():
             raise SystemExit(0) from None  # all have found the same; the first one tells
@@ -120,10 +124,12 @@ def _trainers(
     logger, trainers = RunLogger(folder), []
     shown, tell = console if _is_first() else Console(quiet=True), _tell(console)
     for number, stage in enumerate(recipe.train.stages):
-        extra = []
+        extra: list[pl.Callback] = []
         if stage.objective == "likelihood":
+            if recipe.train.micro_batch == "auto":
+                extra.append(PieceChoice(recipe.batch_size(stage), governed_blocks(recipe, model)))
             governor = build_governor(recipe, model, splits, stage.batch_size, tell)
-            extra = [] if governor is None else [governor]
+            extra += [] if governor is None else [governor]
         trainers.append(make_trainer(recipe, number, folder, logger, shown, extra))
     return trainers
 
@@ -138,9 +144,21 @@ def _tell(console: Console) -> Callable[[str], None]:
     return tell
 
 
-def _last_governor(trainers: list[pl.Trainer]) -> StepGovernor | None:
+def _last(kind: type[C], trainers: list[pl.Trainer]) -> C | None:
+    """Return the last stage's callback of a kind, if any stage has one."""
     callbacks = [callback for trainer in trainers for callback in trainer.callbacks]  # type: ignore[attr-defined]
-    return next((c for c in reversed(callbacks) if isinstance(c, StepGovernor)), None)
+    return next((c for c in reversed(callbacks) if isinstance(c, kind)), None)
+
+
+def _pieces(recipe: Recipe, choice: PieceChoice | None) -> dict[str, Any]:
+    """In what pieces the flow was solved in training, and how they were differentiated."""
+    if choice is None or choice.pieces is None:
+        given = recipe.train.micro_batch
+        return {"micro_batch": None if given == "auto" else given, "micro_batch_sensitivity": None}
+    return {
+        "micro_batch": choice.pieces.size,
+        "micro_batch_sensitivity": choice.pieces.way,
+    }
 
 
 def _is_first() -> bool:
@@ -169,7 +187,7 @@ def _finish(
     splits: Splits,
     folder: RunFolder,
     trained: Trained,
-    governor: StepGovernor | None,
+    trainers: list[pl.Trainer],
 ) -> RunResult:
     """Measure the best weights on the test split, and draw from them."""
     _, model = load_flow(folder)
@@ -193,10 +211,12 @@ def _finish(
         wall_clock_s=trained.past.wall_clock_s,
         training_s=trained.past.training_s,
         seed=recipe.seed,
-        governor=governor,
         device=trained.device,
         precision=trained.precision,
         skipped_steps=trained.skipped,
+        threads=torch.get_num_threads(),
+        pieces=_pieces(recipe, _last(PieceChoice, trainers)),
+        governor=_last(StepGovernor, trainers),
     )
     folder.write_summary(summary)
     write_report(folder)

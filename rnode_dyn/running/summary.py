@@ -37,6 +37,8 @@ def summarize(
     seed: int,
     precision: str,
     skipped_steps: int = 0,
+    threads: int,
+    pieces: dict[str, Any],
     governor: StepGovernor | None = None,
     device: torch.device,
 ) -> dict[str, Any]:
@@ -52,6 +54,8 @@ def summarize(
         precision: The floating-point precision that the training was computed in, which is not
             the recipe's where the device has not that.
         skipped_steps: Steps that were left out since they were not finite.
+        threads: Threads of torch on the CPU, in the last stage.
+        pieces: In what pieces the flow was solved in training.
         governor: Who chose the training's steps, if anybody did.
         device: Where it was trained.
     """
@@ -62,10 +66,12 @@ def summarize(
         "train_steps": train_steps,
         "wall_clock_s": round(wall_clock_s, 2),
         "training_s": round(training_s, 2),
+        **pieces,
         **_governed(governor),
         "precision": precision,
         "skipped_steps": skipped_steps,
         "seed": seed,
+        "threads": threads,
         "versions": _versions(device),
     }
 

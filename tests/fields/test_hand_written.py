@@ -144,3 +144,23 @@ def test_parameter_count_is_that_of_concatenating_time() -> None:
 def test_unknown_activation_is_refused_with_the_choice(make: Callable[[str], nn.Module]) -> None:
     with pytest.raises(ValueError, match=r"'relu'.*softplus.*tanh"):
         make("relu")
+
+
+@pytest.mark.parametrize("times", [(), (3,)], ids=["one time", "a time a sample"])
+def test_the_layout_of_the_weights_changes_neither_values_nor_gradients(times: tuple) -> None:
+    """Where channels lie together, the time's map is added on another view of the same memory."""
+    field, t, x = ConvField(2, (5, 4)), torch.rand(times), torch.randn(3, 2, 6, 7)
+    for parameter in field.parameters():
+        nn.init.normal_(parameter, std=0.6)
+    given = [t.requires_grad_(), x.requires_grad_(), *field.parameters()]
+    weights = torch.randn_like(x)
+
+    def results() -> list[Tensor]:
+        value, product = field.value_and_vjp(t, x, weights)
+        loss = (value * weights).sum() + product.square().sum()
+        return [value, product, *torch.autograd.grad(loss, given)]
+
+    plain = results()
+    field.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert field(t, x).is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(results(), plain, rtol=1e-12, atol=1e-12)

@@ -162,7 +162,7 @@ def test_threads_are_as_asked_and_then_as_before(
     torch.set_num_threads(2)
     seen = []
     monkeypatch.setattr(runner, "_run", lambda *_: seen.append(torch.get_num_threads()))
-    for threads in (1, None):
+    for threads in (1, "auto"):
         run(tiny(threads=threads), tmp_path)
     assert (seen, torch.get_num_threads()) == ([1, 2], 2)
     torch.set_num_threads(1)

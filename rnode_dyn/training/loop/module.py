@@ -24,6 +24,7 @@ from rnode_dyn.training.loop.blame import find_blame
 from rnode_dyn.training.loop.clock import Clock
 from rnode_dyn.training.loop.errors import DivergedError
 from rnode_dyn.training.loop.held_out import HeldOut
+from rnode_dyn.training.loop.pieces import check_pieces, loss_in_pieces
 from rnode_dyn.training.loop.precision import HALF
 from rnode_dyn.training.loop.progress import go_on_with_parts, go_on_within_the_epoch
 from rnode_dyn.training.loop.step_figures import BITS, Part, StepFigures, gradient_norm
@@ -79,6 +80,11 @@ class FlowTraining(pl.LightningModule):
         past: What earlier stages of the training have taken.
         on_nonfinite: Whether a step whose loss or gradient is not finite stops the training, or
             is left out and counted; ten in a row stop it all the same.
+        micro_batch: Samples of a batch that are solved and differentiated at once; all when left
+            out. See :func:`rnode_dyn.training.loop.pieces.loss_in_pieces`.
+
+    Raises:
+        ValueError: if the objective cannot be computed in pieces of that size.
     """
 
     def __init__(
@@ -89,10 +95,14 @@ class FlowTraining(pl.LightningModule):
         optimizer: OptimizerSettings | None = None,
         past: Past | None = None,
         on_nonfinite: OnNonFinite = "stop",
+        micro_batch: int | None = None,
     ) -> None:
         super().__init__()
         self.model, self.event = model, event
         self.objective = Likelihood() if objective is None else objective
+        if micro_batch is not None:
+            check_pieces(self.objective, micro_batch)
+        self.micro_batch = micro_batch
         self.validated_at = -1
         self.past = Past() if past is None else past
         self.training_clock = Clock(self.past.training_s)
@@ -133,7 +143,7 @@ class FlowTraining(pl.LightningModule):
 
     def _loss(self, part: Part) -> Loss:
         with sharing(part.share):
-            return self.objective.loss(self.model, self.dequantize(part.batch), self.event)
+            return self.loss(part.batch)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Differentiate; in a single process, a gradient that breaks down is one that is none."""
@@ -193,6 +203,20 @@ class FlowTraining(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Begin with no scores."""
         self._scores = HeldOut()
+
+    def loss(self, batch: Tensor) -> Loss:
+        """Return the loss on a batch, computed in pieces where the training says so."""
+        u = self.dequantize(batch)
+        if self.micro_batch is None or self.micro_batch >= len(u):
+            return self.objective.loss(self.model, u, self.event)
+        return loss_in_pieces(self.objective, self.model, u, self.event, self.micro_batch)
+
+    def gradient(self, batch: Tensor) -> None:
+        """Compute a step's gradient, or a piece's, and let go of it: for timing it beforehand."""
+        u = self.dequantize(batch)[: self.micro_batch]
+        loss = self.objective.loss(self.model, u, self.event)
+        trained = [p for p in self.parameters() if p.requires_grad]
+        torch.autograd.grad(loss.value, trained, allow_unused=True)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Score a held-out batch in bits per dimension, by the evaluation solver."""

@@ -73,6 +73,7 @@ def train_stages(
             _optimizer(recipe, stage),
             past,
             recipe.train.on_nonfinite,
+            recipe.given_micro_batch(stage),
         )
         if number > first:
             _keeper(trainer).follow(_keeper(trainers[number - 1]))

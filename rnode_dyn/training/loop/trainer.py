@@ -22,6 +22,7 @@ from rnode_dyn.training.loop.keeper import Keeper
 from rnode_dyn.training.loop.precision import BFloat16Weights
 from rnode_dyn.training.loop.sample_grids import SampleGrids
 from rnode_dyn.training.loop.step_seed import StepSeed
+from rnode_dyn.training.loop.thread_trial import ThreadTrial
 
 _LOG_EVERY = 10
 # Not all of Lightning: what it says of a process that was killed is to be read.
@@ -129,6 +130,8 @@ def _callbacks(recipe: Recipe, number: int, folder: RunFolder, console: Console)
     name = f"stage {number + 1}/{len(stages)}, {stages[number].objective}"
     callbacks: list[Callback] = [
         TrainingDisplay(console, max_seconds=seconds, name=name if len(stages) > 1 else ""),
+        # The trial draws numbers: the seed of the first step comes after it.
+        *([ThreadTrial()] if recipe.train.threads == "auto" else []),
         StepSeed(recipe.seed),
     ]
     if recipe.samples.every is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ class Likelihood(Objective):
     Args:
         regularizers: Whose weights to use; left out, each block's own.
     """
+
+    is_mean_over_samples: ClassVar[bool] = True
 
     regularizers: Sequence[Regularizer] | None = None
 
