@@ -3,6 +3,7 @@
 from .data.bits import bits_per_dim as bits_per_dim
 from .data.dequantize import UniformDequantization as UniformDequantization
 from .data.errors import DataError as DataError
+from .data.errors import DataWarning as DataWarning
 from .data.errors import MissingDataError as MissingDataError
 from .data.registry import load_data as load_data
 from .evaluation.evaluate import Evaluation as Evaluation

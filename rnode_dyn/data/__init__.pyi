@@ -3,6 +3,7 @@
 from .bits import bits_per_dim as bits_per_dim
 from .dequantize import UniformDequantization as UniformDequantization
 from .errors import DataError as DataError
+from .errors import DataWarning as DataWarning
 from .errors import MissingDataError as MissingDataError
 from .mapped import MappedSplit as MappedSplit
 from .module import FlowDataModule as FlowDataModule

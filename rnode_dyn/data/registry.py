@@ -1,7 +1,9 @@
 """Data sets by name: what each is, how it is loaded, and which options it has no use for."""
 
 import difflib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,8 +45,9 @@ class DataSource:
     find: Callable[[DataRequest], None] | None = None
 
 
+_NO_PICTURES = {"on_bad_file": "it reads no picture files one by one"}
 _ONE = {"variant": "there is only one variant of it"}
-_NO_FILES = {"checksums": "it reads no files"}
+_NO_FILES = {"checksums": "it reads no files", **_NO_PICTURES}
 _IMAGES = {"columns": "its samples are images", "standardize": "its samples are images"}
 _GREY = {"channels": "its images are grey", **_IMAGES}
 _COLOUR = {"channels": "its images have three colours", **_IMAGES}
@@ -67,15 +70,19 @@ DATA_SETS: dict[str, DataSource] = {
         for name in synthetic.DRAWS
     },
     "picture": DataSource(
-        picture.describe, picture.load, {**_PLANE, "checksums": "root is its one file"}
+        picture.describe,
+        picture.load,
+        {**_PLANE, "checksums": "root is its one file", "on_bad_file": "root is its one file"},
     ),
-    "mnist": DataSource(mnist.describe, mnist.load, {**_GREY, **_ONE}, mnist.find),
-    "cifar10": DataSource(cifar10.describe, cifar10.load, {**_COLOUR, **_ONE}, cifar10.find),
-    "svhn": DataSource(svhn.describe, svhn.load, {**_COLOUR, **_ONE}, svhn.find),
+    "mnist": DataSource(mnist.describe, mnist.load, {**_GREY, **_ONE, **_NO_PICTURES}, mnist.find),
+    "cifar10": DataSource(
+        cifar10.describe, cifar10.load, {**_COLOUR, **_ONE, **_NO_PICTURES}, cifar10.find
+    ),
+    "svhn": DataSource(svhn.describe, svhn.load, {**_COLOUR, **_ONE, **_NO_PICTURES}, svhn.find),
     "celeba": DataSource(celeba.describe, celeba.load, {**_COLOUR, **_ONE}, celeba.find),
     "celebahq": DataSource(celebahq.describe, celebahq.load, {**_COLOUR, **_ONE}),
     "imagenet64": DataSource(imagenet64.describe, imagenet64.load, _COLOUR),
-    "npy": DataSource(npy.describe, npy.load, _VECTORS),
+    "npy": DataSource(npy.describe, npy.load, {**_VECTORS, **_NO_PICTURES}),
     "folder": DataSource(folder.describe, folder.load, {**_IMAGES, **_ONE}),
     "fake": DataSource(fake.describe, fake.load, {**_IMAGES, **_ONE, **_NO_FILES}),
 }
@@ -96,12 +103,14 @@ def load_data(
     standardize: bool = False,
     checksums: Mapping[str, str] | None = None,
     seed: int = 0,
+    on_bad_file: str = "refuse",
 ) -> Splits:
     """Load a data set.
 
     Args:
         name: One of `DATA_SETS`.
-        root: The folder with its files, for those that have any; for `picture` an image file.
+        root: The folder with its files, for those that have any; for `picture` an image file. A
+            `~` in front is the home folder.
         image_size: Side of the square images; None: the data's own.
         levels: Values a pixel can take, at most as many as the data has; None: all of them.
         train_size: Training samples; None: all, or the data set's default where they are drawn.
@@ -110,11 +119,16 @@ def load_data(
         channels: 1 or 3 for `folder`, any for `fake`.
         columns: How many columns `npy`'s files have to have; None: any.
         variant: Which published variant the files have to be; for `imagenet64`.
-        standardize: Bring every column of `npy` to the training split's mean 0 and deviation 1.
+        standardize: Find what brings every column of `npy` to the training rows' mean 0 and
+            deviation 1, for the flow to begin with: the splits' `scaling`. The rows stay as they
+            are.
         checksums: For files, relative to root, `md5:`, `sha256:` or `images:` and hexadecimal
             digits, which are compared with what is found.
         seed: What `fake` and the 2-D sets are drawn from. All others ignore it: their splits and
             subsets are the same in every run, so that runs can be compared.
+        on_bad_file: What becomes of a picture file that cannot be read, or not rightly: "refuse",
+            or "skip", which looks at all of them first, leaves out up to one in a hundred, and
+            warns of them by name; for folders of pictures.
 
     Raises:
         MissingDataError: The files are not there; the message says how to get them.
@@ -127,7 +141,7 @@ def load_data(
     """
     request = DataRequest(
         name,
-        Path(root),
+        _home_expanded(root),
         image_size=image_size,
         levels=levels,
         train_size=train_size,
@@ -139,12 +153,14 @@ def load_data(
         standardize=standardize,
         checksums=checksums or {},
         seed=seed,
+        on_bad_file=on_bad_file,
     )
     source = _source(request)
-    if source.find is not None:
-        source.find(request)
-    verify(request.root, request.checksums)
-    return source.load(request)
+    with _naming_what_cannot_be_read():
+        if source.find is not None:
+            source.find(request)
+        verify(request.root, request.checksums)
+        return source.load(request)
 
 
 def describe_data(
@@ -156,6 +172,7 @@ def describe_data(
     channels: int | None = None,
     columns: int | None = None,
     variant: str | None = None,
+    on_bad_file: str = "refuse",
 ) -> Event:
     """What a sample of a data set looks like; most data sets need not be there to tell.
 
@@ -168,20 +185,38 @@ def describe_data(
         channels: As for `load_data`.
         columns: As for `load_data`.
         variant: As for `load_data`.
+        on_bad_file: As for `load_data`.
 
     >>> describe_data("mnist", image_size=14)
     Event(shape=(1, 14, 14), levels=256)
     """
     request = DataRequest(
         name,
-        Path(root),
+        _home_expanded(root),
         image_size=image_size,
         levels=levels,
         channels=channels,
         columns=columns,
         variant=variant,
+        on_bad_file=on_bad_file,
     )
-    return _source(request).describe(request)
+    source = _source(request)
+    with _naming_what_cannot_be_read():
+        return source.describe(request)
+
+
+def _home_expanded(root: str | Path) -> Path:
+    return Path(os.path.expanduser(root))
+
+
+@contextmanager
+def _naming_what_cannot_be_read() -> Iterator[None]:
+    """Say of a file that the system does not let be read which one it is."""
+    try:
+        yield
+    except OSError as error:
+        name, reason = error.filename or "a file of the data", error.strerror or str(error)
+        raise DataError(f"{name} cannot be read ({reason}): let this user read it.") from error
 
 
 def _source(request: DataRequest) -> DataSource:
@@ -194,7 +229,7 @@ def _source(request: DataRequest) -> DataSource:
     source = DATA_SETS[request.name]
     for option, reason in source.refuses.items():
         given = getattr(request, option)
-        if given:  # none of these options can be 0
+        if given and given != getattr(DataRequest, option, None):  # none of them can be 0
             raise DataError(
                 f"{option} = {given} has no effect on {request.name}, for {reason}: leave it out."
             )
