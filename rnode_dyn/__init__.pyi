@@ -24,6 +24,7 @@ from .flows.regularizers import KineticEnergy as KineticEnergy
 from .flows.regularizers import Regularizer as Regularizer
 from .flows.regularizers import TotalDerivative as TotalDerivative
 from .flows.result import FlowResult as FlowResult
+from .flows.standardize import Standardize as Standardize
 from .flows.transforms import Compose as Compose
 from .flows.transforms import LogitTransform as LogitTransform
 from .flows.transforms import Shift as Shift
@@ -64,6 +65,7 @@ from .recipe.schema import Recipe as Recipe
 from .running.runner import RunResult as RunResult
 from .running.runner import run as run
 from .runs.errors import RunError as RunError
+from .runs.errors import RunWarning as RunWarning
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run
 from .training.loop.module import FlowTraining as FlowTraining

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rnode_dyn.data.indexing import is_single, rows_at
+from rnode_dyn.data.scaling import Scaling
 
 SPLIT_NAMES = ("train", "validation", "test")
 
@@ -100,12 +101,32 @@ class TensorSplit(Split):
 
 @dataclass(frozen=True)
 class Splits:
-    """A loaded data set: its event and its train, validation and test samples."""
+    """A loaded data set.
+
+    Attributes:
+        event: What one sample looks like.
+        train: The samples to train on.
+        validation: Those that tell during training how far it is.
+        test: Those that are scored in the end.
+        scaling: What brings the samples' columns to mean 0 and deviation 1, for the flow to begin
+            with; None where that was not asked for. The samples are as they are.
+    """
 
     event: Event
     train: Split
     validation: Split
     test: Split
+    scaling: Scaling | None = None
+
+    def standardised(self) -> "Splits":
+        """The same samples in standardised units, for a flow that does not bring them there."""
+        scaling = self.scaling
+        if scaling is None:
+            return self
+        train, validation, test = (
+            TensorSplit(scaling.apply(part[:])) for part in (self.train, self.validation, self.test)
+        )
+        return Splits(self.event, train, validation, test)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
