@@ -1,7 +1,5 @@
 """One picture file: decoded upright, with the depth it was saved in; or refused by its path."""
 
-import os
-import stat
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +10,7 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 from rnode_dyn.data.errors import DataError
+from rnode_dyn.data.regular import check_regular, shown
 
 # What has fixed shades. Others have none (FITS), or are drawn by a program of their own (EPS).
 _FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF",
@@ -28,15 +27,6 @@ _REFUSED = {
     "of their range",
     "LAB": "colours in LAB, which is more than a screen shows: convert it to RGB with its profile",
 }
-
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISCHR, "a device"),
-)
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -67,7 +57,7 @@ def read_picture(path: str | Path) -> Picture:
     Raises:
         DataError: The file is no picture, is damaged, or has pixels of no known range.
     """
-    _check_file(path)
+    check_regular(path, "a picture")
     try:
         with Image.open(path, formats=_formats()) as image:
             _check_single(path, image)
@@ -84,39 +74,10 @@ def read_picture(path: str | Path) -> Picture:
         ) from error
 
 
-def shown(path: str | Path) -> str:
-    r"""A path as a message has it: on one line, and of letters that can be written.
-
-    >>> shown("a\nb.png")
-    'a\\nb.png'
-    """
-    text = os.fspath(path).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 @cache
 def _formats() -> tuple[str, ...]:
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-def _check_file(path: str | Path) -> None:
-    """Refuse what is no file, before opening it: to open a pipe is to wait for a writer."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError) as error:
-        raise DataError(f"{shown(path)} cannot be read ({_why(path, error)}).") from error
-    if not stat.S_ISREG(mode):
-        what = next((kind for is_it, kind in _KINDS if is_it(mode)), "no file")
-        raise DataError(
-            f"{shown(path)} is {what}, and has the name of a picture: remove or rename it."
-        )
-
-
-def _why(path: str | Path, error: OSError | ValueError) -> str:
-    if isinstance(error, FileNotFoundError) and os.path.islink(path):
-        return f"it is a link to {shown(os.readlink(path))}, which is not there: mend or remove it"
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _check_single(path: str | Path, image: Image.Image) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from rnode_dyn.data.decoding import shown
 from rnode_dyn.data.errors import DataError, DataWarning
 from rnode_dyn.data.pictures import read_opaque
+from rnode_dyn.data.regular import shown
 from rnode_dyn.data.request import DataRequest
 
 # Of the files of a data set so many may be left out; more are no accident.

@@ -4,8 +4,9 @@ That one, data.npy, is split in the order of its rows: the last tenth tests, of 
 tenth validates. So are POWER and MINIBOONE laid out by the users of MAF (Papamakarios et al.).
 """
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ _WHOLE = "data.npy"
 # standardises them; where it does not, float32 is what it sees, and more than the other is refused.
 _TELLS = 2.0**-16
 _BLURS = 2.0**-7
+# What rows may have in them to be standardised, in float64, which holds their differences too.
+_LARGEST = 2.0**1000
 
 
 def describe(request: DataRequest) -> Event:
@@ -47,23 +50,29 @@ def load(request: DataRequest) -> Splits:
     event, rows = describe(request), _rows(request.root)
     for split in SPLIT_NAMES:
         _check_columns(request, rows[split], event.shape[0])
-    values = {
-        split: rows[split].values(choose(request, split, len(rows[split].array)))
-        for split in SPLIT_NAMES
-    }
+    values = {split: _chosen(request, split, rows[split]) for split in SPLIT_NAMES}
     scaling = _scaling(request, rows["train"], values["train"])
-    exact = scaling.float32_moves(values["train"]).max() > _TELLS
-    kind = np.float64 if request.standardize and exact else np.float32
+    kind = np.float64 if request.standardize and _tells(scaling, values) else np.float32
     train, validation, test = (
         TensorSplit(torch.from_numpy(values[split].astype(kind))) for split in SPLIT_NAMES
     )
     return Splits(event, train, validation, test, scaling if request.standardize else None)
 
 
+def _chosen(request: DataRequest, split: str, rows: Rows) -> np.ndarray:
+    chosen = choose(request, split, len(rows.array))
+    return rows.values(chosen, _LARGEST) if request.standardize else rows.values(chosen)
+
+
+def _tells(scaling: Scaling, values: Mapping[str, np.ndarray]) -> bool:
+    """Whether float32 would move a value by a part of the deviation that tells."""
+    return any(scaling.float32_moves(part).max() > _TELLS for part in values.values())
+
+
 def _scaling(request: DataRequest, rows: Rows, chosen: np.ndarray) -> Scaling:
     """The training rows' scaling: of all of them, for a smaller choice to be in the same units."""
     if request.standardize:
-        rows.values(range(len(rows.array)))
+        rows.values(range(len(rows.array)), _LARGEST)
         scaling = Scaling.of(rows.array)
     else:
         scaling = Scaling.of(chosen)
@@ -102,9 +111,9 @@ def _tell_constant(path: Path, columns: Sequence[int], standardize: bool) -> Non
 def _rows(root: Path) -> dict[str, Rows]:
     """The rows of every split."""
     whole, train = root / _WHOLE, root / _FILES["train"][0]
-    if not whole.is_file():
+    if not os.path.lexists(whole):
         return {split: Rows(open_table(path), path) for split, path in _find(root).items()}
-    if train.is_file():
+    if os.path.lexists(train):
         raise DataError(
             f"{root} has both {_WHOLE} and {train.name}, and they may be split differently: "
             f"remove one."
@@ -123,7 +132,7 @@ def _find(root: Path) -> dict[str, Path]:
     """The file of every split."""
     found = {}
     for split, names in _FILES.items():
-        path = next((root / name for name in names if (root / name).is_file()), None)
+        path = next((root / name for name in names if os.path.lexists(root / name)), None)
         if path is None:
             raise MissingDataError(
                 f"npy finds no {' or '.join(names)} in {root}: save an array of floats of shape "

@@ -9,10 +9,11 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from rnode_dyn.data.decoding import Picture, read_picture, shown
+from rnode_dyn.data.decoding import Picture, read_picture
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.images import quantize
 from rnode_dyn.data.indexing import rows_at
+from rnode_dyn.data.regular import shown
 from rnode_dyn.data.splits import Event, Split, TensorSplit
 
 # A split that is larger than this as uint8 is decoded batch by batch instead of once.

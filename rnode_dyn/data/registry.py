@@ -1,30 +1,23 @@
-"""Data sets by name: what each is, how it is loaded, and which options it has no use for."""
+"""Data sets by name: what each is, how it is loaded, and which options it has no use for.
+
+The module of a data set is imported when the set is first asked for.
+"""
 
 import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rnode_dyn.data import (
-    celeba,
-    celebahq,
-    cifar10,
-    digits,
-    fake,
-    folder,
-    imagenet64,
-    mnist,
-    npy,
-    picture,
-    svhn,
-    synthetic,
-)
 from rnode_dyn.data.checksums import verify
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.request import DataRequest
-from rnode_dyn.data.splits import Event, Splits
+
+if TYPE_CHECKING:
+    from rnode_dyn.data.splits import Event, Splits
 
 
 @dataclass(frozen=True)
@@ -39,14 +32,15 @@ class DataSource:
             left out.
     """
 
-    describe: Callable[[DataRequest], Event]
-    load: Callable[[DataRequest], Splits]
+    describe: "Callable[[DataRequest], Event]"
+    load: "Callable[[DataRequest], Splits]"
     refuses: Mapping[str, str] = field(default_factory=dict)
     find: Callable[[DataRequest], None] | None = None
 
 
 _NO_PICTURES = {"on_bad_file": "it reads no picture files one by one"}
 _ONE = {"variant": "there is only one variant of it"}
+_ONE_FILE = {"checksums": "root is its one file", "on_bad_file": "root is its one file"}
 _NO_FILES = {"checksums": "it reads no files", **_NO_PICTURES}
 _IMAGES = {"columns": "its samples are images", "standardize": "its samples are images"}
 _GREY = {"channels": "its images are grey", **_IMAGES}
@@ -63,28 +57,32 @@ _PLANE = {
     "standardize": "it has the scale of the figures in papers",
 }
 
+_SYNTHETIC = ("moons", "pinwheel", "checkerboard", "8gaussians", "spirals", "rings")
+
+
+def _source_in(module: str, refuses: Mapping[str, str], *, finds: bool = False) -> DataSource:
+    """The data set of a module in this package, which says whether its files are there if asked."""
+
+    def calling(name: str) -> Callable[[DataRequest], Any]:
+        return lambda request: getattr(import_module(f"rnode_dyn.data.{module}"), name)(request)
+
+    find = calling("find") if finds else None
+    return DataSource(calling("describe"), calling("load"), refuses, find)
+
+
 DATA_SETS: dict[str, DataSource] = {
-    "digits": DataSource(digits.describe, digits.load, {**_GREY, **_ONE, **_NO_FILES}),
-    **{
-        name: DataSource(synthetic.describe, synthetic.load, {**_PLANE, **_NO_FILES})
-        for name in synthetic.DRAWS
-    },
-    "picture": DataSource(
-        picture.describe,
-        picture.load,
-        {**_PLANE, "checksums": "root is its one file", "on_bad_file": "root is its one file"},
-    ),
-    "mnist": DataSource(mnist.describe, mnist.load, {**_GREY, **_ONE, **_NO_PICTURES}, mnist.find),
-    "cifar10": DataSource(
-        cifar10.describe, cifar10.load, {**_COLOUR, **_ONE, **_NO_PICTURES}, cifar10.find
-    ),
-    "svhn": DataSource(svhn.describe, svhn.load, {**_COLOUR, **_ONE, **_NO_PICTURES}, svhn.find),
-    "celeba": DataSource(celeba.describe, celeba.load, {**_COLOUR, **_ONE}, celeba.find),
-    "celebahq": DataSource(celebahq.describe, celebahq.load, {**_COLOUR, **_ONE}),
-    "imagenet64": DataSource(imagenet64.describe, imagenet64.load, _COLOUR),
-    "npy": DataSource(npy.describe, npy.load, {**_VECTORS, **_NO_PICTURES}),
-    "folder": DataSource(folder.describe, folder.load, {**_IMAGES, **_ONE}),
-    "fake": DataSource(fake.describe, fake.load, {**_IMAGES, **_ONE, **_NO_FILES}),
+    "digits": _source_in("digits", {**_GREY, **_ONE, **_NO_FILES}),
+    **{name: _source_in("synthetic", {**_PLANE, **_NO_FILES}) for name in _SYNTHETIC},
+    "picture": _source_in("picture", {**_PLANE, **_ONE_FILE}),
+    "mnist": _source_in("mnist", {**_GREY, **_ONE, **_NO_PICTURES}, finds=True),
+    "cifar10": _source_in("cifar10", {**_COLOUR, **_ONE, **_NO_PICTURES}, finds=True),
+    "svhn": _source_in("svhn", {**_COLOUR, **_ONE, **_NO_PICTURES}, finds=True),
+    "celeba": _source_in("celeba", {**_COLOUR, **_ONE}, finds=True),
+    "celebahq": _source_in("celebahq", {**_COLOUR, **_ONE}),
+    "imagenet64": _source_in("imagenet64", _COLOUR),
+    "npy": _source_in("npy", {**_VECTORS, **_NO_PICTURES}),
+    "folder": _source_in("folder", {**_IMAGES, **_ONE}),
+    "fake": _source_in("fake", {**_IMAGES, **_ONE, **_NO_FILES}),
 }
 
 
@@ -104,7 +102,7 @@ def load_data(
     checksums: Mapping[str, str] | None = None,
     seed: int = 0,
     on_bad_file: str = "refuse",
-) -> Splits:
+) -> "Splits":
     """Load a data set.
 
     Args:
@@ -173,7 +171,7 @@ def describe_data(
     columns: int | None = None,
     variant: str | None = None,
     on_bad_file: str = "refuse",
-) -> Event:
+) -> "Event":
     """What a sample of a data set looks like; most data sets need not be there to tell.
 
     Args:

@@ -11,6 +11,8 @@ from torch import Tensor
 # values: what rounding leaves of a constant, and nothing that has a density.
 _STEPS = 4
 _PART = 2.0**-46
+_EPS32 = float(np.finfo(np.float32).eps)
+_TINY = 2.0**-1000  # float64 ends at 2**-1074, bit by bit from 2**-1022 on
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,10 @@ class Scaling:
         >>> bool(Scaling.of(rows).float32_moves(rows)[0] > 0.4)
         True
         """
-        moved = [abs(column - column.astype(np.float32)).max() for column in rows.T]
+        with np.errstate(over="ignore"):  # what float32 cannot hold is moved without end
+            moved = [abs(column - column.astype(np.float32)).max() for column in rows.T]
         moved = np.asarray(moved) / self.scale.numpy()
-        moved[list(self.constant)] = 0.0
-        return moved
+        return np.where(np.isfinite(moved) & (self.rounding > 0).numpy(), 0.0, moved)
 
 
 class _Column(NamedTuple):
@@ -81,13 +83,15 @@ class _Column(NamedTuple):
 
 def _measured(column: np.ndarray) -> _Column:
     values = column.astype(np.float64)
-    low, high, eps = values.min(), values.max(), float(np.finfo(column.dtype).eps)
-    size = max(abs(low), abs(high))
-    if high - low <= max(_STEPS * eps, _PART) * size:
+    low, high = float(values.min()), float(values.max())
+    middle, size = low / 2 + high / 2, max(abs(low), abs(high))
+    # Steps of float16 are so wide that a few of them are values, not rounding.
+    part = max(_PART, _STEPS * min(float(np.finfo(column.dtype).eps), _EPS32))
+    if high - low <= max(part * size, _TINY):
         # Rows may be kept in float32, which rounds as well.
-        rounding = max(_STEPS * eps, float(np.finfo(np.float32).eps)) * size
-        return _Column(low / 2 + high / 2, 1.0, rounding, constant=True)
-    # In parts of the largest value: the squares of small ones would vanish.
-    mean = values.mean()
-    deviation = float(np.sqrt(np.square((values - mean) / size).mean()) * size)
-    return _Column(float(mean), deviation, 0.0, constant=False)
+        rounding = max(max(part, _EPS32) * size, high - low)
+        return _Column(middle, 1.0, rounding, constant=True)
+    # Between -1 and 1: squares of small values would vanish, sums of large ones have no end.
+    half = (high - low) / 2
+    parts = (values - middle) / half
+    return _Column(middle + half * float(parts.mean()), half * float(parts.std()), 0.0, False)

@@ -12,6 +12,7 @@ from rnode_dyn.flows.transforms import Transform
 # From so many deviations off 0 on, float32 keeps of a value less than 16 bits of its deviation.
 _FAR_OFF = 2.0**8
 _TINY = 2.0**-100  # float32 ends at 2**-149, bit by bit from 2**-126 on
+_HUGE = 2.0**127
 
 _NUMBERS = ("shift", "scale", "rounding")
 
@@ -66,8 +67,9 @@ class Standardize(Transform):
     def inverse(self, z: Tensor) -> FlowResult:
         """Give the units back."""
         x = z * self.scale + self.shift
-        far = (self.shift.abs() > _FAR_OFF * self.scale) & (self.rounding == 0)
-        wide = bool((far | (self.scale < _TINY)).any())
+        size, reach = self.shift.abs(), _FAR_OFF * self.scale
+        blurred = (size > reach) & (self.rounding == 0)
+        wide = bool((blurred | (self.scale < _TINY) | (size + reach > _HUGE)).any())
         return FlowResult(x if wide else x.to(z.dtype), self._log_scale(z), {})
 
     def _log_scale(self, like: Tensor) -> Tensor:

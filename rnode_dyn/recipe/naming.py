@@ -25,7 +25,7 @@ def fault_in(name: str) -> str:
         return f"{wrong!r} cannot be part of a name"
     if name != name.strip() or name.endswith("."):
         return "a name cannot begin or end with a space, or end with a dot"
-    if name.startswith((".", "~")):
+    if name.startswith((".", "~", "-")):
         return f"a name cannot begin with {name[0]!r}"
     if len(name.encode()) > _LONGEST:
         return f"a name has no more than {_LONGEST} bytes, and this has {len(name.encode())}"
@@ -44,7 +44,7 @@ def nearest_right(name: str) -> str:
     kept = "".join(c if c.isprintable() and c not in _NOT_IN_FILE_NAMES else "/" for c in name)
     # Parts of nothing but dots and spaces say where, not what.
     parts = [part.strip(". ") for part in kept.split("/")]
-    near = "-".join(part for part in parts if part).lstrip("~. ")
+    near = "-".join(part for part in parts if part).lstrip("~.- ")
     near = near.encode()[: _LONGEST - 2].decode(errors="ignore").rstrip(". ")
     if near.partition(".")[0].strip().lower() in _DEVICES:
         near = re.sub(r"^[^.]*", lambda device: f"{device[0].strip()}-1", near)
