@@ -13,6 +13,7 @@ from .registry import DataSource as DataSource
 from .registry import describe_data as describe_data
 from .registry import load_data as load_data
 from .request import DataRequest as DataRequest
+from .scaling import Scaling as Scaling
 from .splits import Event as Event
 from .splits import Split as Split
 from .splits import Splits as Splits
