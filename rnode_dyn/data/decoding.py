@@ -28,6 +28,7 @@ _REFUSED = {
     "LAB": "colours in LAB, which is more than a screen shows: convert it to RGB with its profile",
 }
 
+
 @dataclass(frozen=True)
 class Picture:
     """A decoded picture.
