@@ -38,6 +38,8 @@ def check_regular(path: str | Path, what: str) -> None:
         raise DataError(
             f"{shown(path)} is {found}, and has the name of {what}: remove or rename it."
         )
+    if not os.access(path, os.R_OK):
+        raise DataError(f"{shown(path)} may not be read by this user: let it, or remove the file.")
 
 
 def shown(path: str | Path) -> str:

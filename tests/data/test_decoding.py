@@ -209,3 +209,13 @@ def test_folders_that_are_links_are_looked_into_once(tmp_path: Path) -> None:
         (folder / "above").symlink_to(tmp_path)
     splits = load_data("folder", root=tmp_path)
     assert len(splits.train) + len(splits.validation) == len(splits.test) == 4
+
+
+def test_a_file_of_somebody_elses_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("train", "test"):
+        write_pictures(tmp_path / part, 2)
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("0000.png"))
+    with pytest.raises(
+        DataError, match=r"0000\.png may not be read by this user: let it, or remove"
+    ):
+        load_data("folder", root=tmp_path)

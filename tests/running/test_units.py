@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from typer.testing import CliRunner
 
-from rnode_dyn import Recipe, RunError, RunWarning, load_run, run
+from rnode_dyn import DataWarning, Recipe, RunError, RunWarning, load_run, run
 from rnode_dyn.cli import app
 from rnode_dyn.flows.standardize import standardizing
 from rnode_dyn.report.plane import density_on_grid, in_own_units, trajectories
@@ -92,7 +92,7 @@ def test_what_is_drawn_is_in_the_tables_units(folder: Path) -> None:
     ends = in_own_units(flow, torch.tensor([[-1.0, -1.0], [1.0, 1.0]]))
     np.testing.assert_allclose((ends.mean(dim=0) - MEAN) / SCALE, 0, atol=0.2)
     area = float((ends[1] - ends[0]).prod()) * 25
-    total = density_on_grid(flow, 5.0, points=100).mean() * area
+    total = density_on_grid(flow, 5.0, points=100).detach().mean() * area
     assert float(total) == pytest.approx(1, abs=0.02)
     paths = trajectories(flow, torch.from_numpy(ROWS[:5])).detach()
     np.testing.assert_allclose(paths[0], ROWS[:5], rtol=1e-7)
@@ -131,6 +131,19 @@ def test_a_resumed_run_goes_on_in_its_units(
     assert torch.equal(units.scale, expected.scale)
     figures = [trained.summary["log_likelihood_nats"] for trained in (resumed, whole)]  # type: ignore[index]
     assert figures[0] == pytest.approx(figures[1], abs=0.1)
+
+
+def test_columns_beyond_float32_beside_a_constant_are_trained_on(tmp_path: Path) -> None:
+    sizes = np.array([1e160, 1e-160, 0.0, 1.0])
+    rows = np.random.default_rng(0).standard_normal((200, 4)) * sizes + [0, 0, 0.1, 1.7e9]
+    np.save(tmp_path / "data.npy", rows)
+    with pytest.warns(DataWarning, match="column 2 "):
+        trained = load_run(run(recipe_of(tmp_path, max_steps=3), tmp_path / "run").folder)
+    assert trained.summary is not None
+    assert math.isfinite(trained.summary["log_likelihood_nats"])
+    drawn = trained.distribution().sample((400,)).numpy()
+    spread = np.abs(drawn - [0, 0, 0.1, 1.7e9]).mean(axis=0) / np.where(sizes == 0, 1, sizes)
+    np.testing.assert_allclose(spread, math.sqrt(2 / math.pi), rtol=0.2)
 
 
 def test_standardising_is_part_of_the_flow(folder: Path) -> None:
