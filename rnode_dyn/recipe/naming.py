@@ -23,10 +23,10 @@ def fault_in(name: str) -> str:
         return "a name has to have letters"
     if wrong is not None:
         return f"{wrong!r} cannot be part of a name"
-    if name != name.strip() or name.endswith("."):
-        return "a name cannot begin or end with a space, or end with a dot"
     if name.startswith((".", "~", "-")):
         return f"a name cannot begin with {name[0]!r}"
+    if name != name.strip() or name.endswith("."):
+        return "a name cannot begin or end with a space, or end with a dot"
     if len(name.encode()) > _LONGEST:
         return f"a name has no more than {_LONGEST} bytes, and this has {len(name.encode())}"
     if name.partition(".")[0].strip().lower() in _DEVICES:
