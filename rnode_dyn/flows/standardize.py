@@ -23,7 +23,8 @@ class Standardize(Transform):
     Shift and scale are part of the state dict, and never trained. They are float64, whatever the
     flow is cast to, and so is the arithmetic: x may be float64 where the flow is float32, and has
     to be where float32 cannot tell values apart that lie far from 0. Standardised values have the
-    flow's type; values mapped back are float64 where float32 would blur them.
+    flow's type; values mapped back are float32, or float64 where float32 would blur them or the
+    flow has it.
 
     Args:
         shift: What is taken off, of a sample's shape.
@@ -70,7 +71,8 @@ class Standardize(Transform):
         size, reach = self.shift.abs(), _FAR_OFF * self.scale
         blurred = (size > reach) & (self.rounding == 0)
         wide = bool((blurred | (self.scale < _TINY) | (size + reach > _HUGE)).any())
-        return FlowResult(x if wide else x.to(z.dtype), self._log_scale(z), {})
+        kind = torch.float64 if wide else torch.promote_types(z.dtype, torch.float32)
+        return FlowResult(x.to(kind), self._log_scale(z), {})
 
     def _log_scale(self, like: Tensor) -> Tensor:
         return self.scale.log().sum().to(like.dtype).expand(len(like))

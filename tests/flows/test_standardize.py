@@ -87,6 +87,9 @@ def test_a_cast_flow_keeps_exact_units(cast: torch.dtype) -> None:
 def test_float32_is_enough_where_it_blurs_nothing() -> None:
     small = Standardize(torch.tensor([3.0]), torch.tensor([0.5])).float()
     assert small.inverse(torch.ones(1, 1, dtype=torch.float32)).z.dtype == torch.float32
+    half = small.to(torch.bfloat16).inverse(torch.ones(1, 1, dtype=torch.bfloat16)).z
+    assert half.tolist() == [[3.5]]
+    assert half.dtype == torch.float32
     for shift, scale in [(1e6, 1.0), (0.0, 1e-35), (0.0, 1e37), (1e38, 1e37)]:
         far = Standardize(torch.tensor([shift]), torch.tensor([scale])).float()
         back = far.inverse(torch.ones(1, 1, dtype=torch.float32)).z
