@@ -3,6 +3,7 @@
 from .data.bits import bits_per_dim as bits_per_dim
 from .data.dequantize import UniformDequantization as UniformDequantization
 from .data.errors import DataError as DataError
+from .data.errors import DataWarning as DataWarning
 from .data.errors import MissingDataError as MissingDataError
 from .data.registry import load_data as load_data
 from .evaluation.evaluate import Evaluation as Evaluation
@@ -24,6 +25,7 @@ from .flows.regularizers import KineticEnergy as KineticEnergy
 from .flows.regularizers import Regularizer as Regularizer
 from .flows.regularizers import TotalDerivative as TotalDerivative
 from .flows.result import FlowResult as FlowResult
+from .flows.standardize import Standardize as Standardize
 from .flows.transforms import Compose as Compose
 from .flows.transforms import LogitTransform as LogitTransform
 from .flows.transforms import Shift as Shift
@@ -66,6 +68,7 @@ from .recipe.schema import Recipe as Recipe
 from .running.runner import RunResult as RunResult
 from .running.runner import run as run
 from .runs.errors import RunError as RunError
+from .runs.errors import RunWarning as RunWarning
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run
 from .training.loop.errors import DivergedError as DivergedError

@@ -46,12 +46,12 @@ def evaluate_command(
     from rnode_dyn.evaluation.evaluate import evaluate, first_of
     from rnode_dyn.evaluation.text import evaluation_text
     from rnode_dyn.flows.divergence import ExactDivergence
-    from rnode_dyn.recipe.build import load_splits
+    from rnode_dyn.recipe.build import as_taken, load_splits
     from rnode_dyn.runs.weights import load_flow
     from rnode_dyn.training.loop.stages import data_module
 
     recipe, model = load_flow(folder, checkpoint, overrides or [])
-    splits = load_splits(recipe)
+    splits = as_taken(load_splits(recipe), model)
     samples = getattr(splits, split)
     _check_can_be_scored(split, len(samples), limit, bin_centre or splits.levels is not None)
     loader = data_module(recipe, splits).eval_loader(samples)

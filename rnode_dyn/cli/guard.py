@@ -1,6 +1,8 @@
 """What a user can get wrong, and how a command ends: one message, an exit status, no traceback."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -22,7 +24,8 @@ def guarded(command: Command) -> Command:
     @wraps(command)
     def run_guarded(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
+            with _warnings_told():
+                command(*args, **kwargs)
         except KeyboardInterrupt:
             errors().print("interrupted", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
@@ -34,6 +37,26 @@ def guarded(command: Command) -> Command:
             raise typer.Exit(status) from None
 
     return run_guarded  # type: ignore[return-value]
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Say what a user has to know of data or of a run as this command says things."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any) -> None:
+            from rnode_dyn.data.errors import DataWarning
+            from rnode_dyn.runs.errors import RunWarning
+
+            if not issubclass(category, DataWarning | RunWarning):
+                usual(message, category, *where)
+                return
+            text = f"[yellow]warning:[/] {escape(str(message))}"
+            errors().print(text, highlight=False, soft_wrap=True)
+
+        warnings.showwarning = show
+        yield
 
 
 def exit_status(error: Exception) -> int | None:

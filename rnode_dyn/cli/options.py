@@ -1,5 +1,6 @@
 """Arguments and options that several commands have."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,12 @@ import typer
 from rnode_dyn.cli.completion import complete_override, complete_recipe, complete_run
 
 MAX_SEED = 2**63 - 1
+
+
+def home_expanded(path: Path | None) -> Path | None:
+    """Return a path with the home folder for `~`, which a shell leaves in ``--output=~/x``."""
+    return None if path is None else Path(os.path.expanduser(path))
+
 
 Overrides = Annotated[
     list[str] | None,

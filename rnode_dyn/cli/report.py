@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnode_dyn.cli.completion import complete_run
-from rnode_dyn.cli.options import AsJson
+from rnode_dyn.cli.options import AsJson, home_expanded
 from rnode_dyn.cli.printing import note, print_json
 from rnode_dyn.runs.columns import Against
 
@@ -20,7 +20,11 @@ def report_command(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", help="Folder of curves.png; default: the run's, or report."),
+        typer.Option(
+            "--output",
+            callback=home_expanded,
+            help="Folder of curves.png; default: the run's, or report.",
+        ),
     ] = None,
     against: Annotated[
         Against, typer.Option("--x", help="What the curves are drawn against.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnode_dyn.cli.options import AsJson, CheckpointName, RunPath, Seed
+from rnode_dyn.cli.options import AsJson, CheckpointName, RunPath, Seed, home_expanded
 from rnode_dyn.cli.printing import announce, note, out, print_json
 
 if TYPE_CHECKING:
@@ -35,7 +35,12 @@ def sample_command(
     checkpoint: CheckpointName = None,
     seed: Seed = 0,
     output: Annotated[
-        Path | None, typer.Option("--output", help="File; default: in the run's samples folder.")
+        Path | None,
+        typer.Option(
+            "--output",
+            callback=home_expanded,
+            help="File; default: in the run's samples folder.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -8,6 +8,7 @@ from torchvision.datasets import CelebA
 
 from rnode_dyn.data.choosing import choose
 from rnode_dyn.data.errors import DataError
+from rnode_dyn.data.finding import sound
 from rnode_dyn.data.images import square_event
 from rnode_dyn.data.missing import require_files, torchvision_download
 from rnode_dyn.data.pictures import split_of_pictures
@@ -51,11 +52,14 @@ def load(request: DataRequest) -> Splits:
     folder = request.root / CelebA.base_folder
     names = _partition(folder / _PARTITION)
     _check_pictures(folder / _PICTURES, names)
+    listed = {
+        split: [str(folder / _PICTURES / name) for name in names[split]] for split in SPLIT_NAMES
+    }
+    paths = sound(request, listed)
 
     def part(split: str) -> Split:
-        chosen = choose(request, split, len(names[split]))
-        paths = [str(folder / _PICTURES / names[split][i]) for i in chosen]
-        return split_of_pictures(paths, event, request.image_size, CROP)
+        chosen = [paths[split][i] for i in choose(request, split, len(paths[split]))]
+        return split_of_pictures(chosen, event, request.image_size, CROP)
 
     train, validation, test = map(part, SPLIT_NAMES)
     return Splits(event, train, validation, test)

@@ -3,8 +3,9 @@
 from rnode_dyn.data import folder
 from rnode_dyn.data.choosing import choose, last_tenths
 from rnode_dyn.data.errors import MissingDataError
+from rnode_dyn.data.finding import pictures_below, sound
 from rnode_dyn.data.images import square_event
-from rnode_dyn.data.pictures import pictures_below, split_of_pictures
+from rnode_dyn.data.pictures import split_of_pictures
 from rnode_dyn.data.request import DataRequest
 from rnode_dyn.data.splits import SPLIT_NAMES, Event, Split, Splits
 
@@ -34,6 +35,7 @@ def load(request: DataRequest) -> Splits:
             f"{_SIZE}×{_SIZE} than to be resized in every epoch; or set root to a folder of such "
             f"pictures, or to one with train and test in it."
         )
+    paths = sound(request, {"celebahq": paths})["celebahq"]
     rows = last_tenths(len(paths))
 
     def part(split: str) -> Split:

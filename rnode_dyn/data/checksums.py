@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from rnode_dyn.data.errors import DataError, MissingDataError
 
@@ -20,7 +20,8 @@ def verify(root: Path, checksums: Mapping[str, str]) -> None:
 
     Raises:
         MissingDataError: A file is not there.
-        DataError: A file is another one than was stated, or a checksum is none.
+        DataError: A file is another one than was stated or lies outside of the root, or a checksum
+            is none.
 
     >>> verify(Path("."), {"train.bin": "crc:1234"})
     Traceback (most recent call last):
@@ -28,6 +29,7 @@ def verify(root: Path, checksums: Mapping[str, str]) -> None:
     """
     for name, stated in checksums.items():
         kind = _kind_of(name, stated)
+        _check_below(root, name)
         if not (root / name).is_file():
             raise MissingDataError(
                 f"{root / name} is not there, and a checksum is stated for it: expected {stated}. "
@@ -57,6 +59,15 @@ def digest_of_images(path: Path) -> str:
     starts = range(0, len(samples), size)
     digests = sorted(hashlib.sha256(samples[i : i + size]).digest() for i in starts)
     return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _check_below(root: Path, name: str) -> None:
+    path = PurePath(name)
+    if path.is_absolute() or path.drive or ".." in path.parts:
+        raise DataError(
+            f"A checksum is stated for {name!r}, which does not lie below {root}: write the name "
+            f"of a file there, relative to it."
+        )
 
 
 def _kind_of(name: str, stated: str) -> str:

@@ -1,4 +1,4 @@
-"""What this floor raises: a sentence saying what was given, why it cannot be, what to write."""
+"""What this floor raises, and warns of: a sentence saying what was given, why, what to write."""
 
 
 class DataError(ValueError):
@@ -7,3 +7,7 @@ class DataError(ValueError):
 
 class MissingDataError(DataError):
     """A data set whose files are not where they were looked for; the message says how to get it."""
+
+
+class DataWarning(UserWarning):
+    """Data that are used, with something about them that a user has to know."""

@@ -6,7 +6,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from rnode_dyn.data.choosing import choose, fixed_order
 from rnode_dyn.data.errors import DataError, MissingDataError
-from rnode_dyn.data.pictures import MODES, pictures_below, read_picture, split_of_pictures
+from rnode_dyn.data.finding import pictures_below, sound
+from rnode_dyn.data.pictures import MODES, read_opaque, split_of_pictures
 from rnode_dyn.data.request import DataRequest
 from rnode_dyn.data.splits import SPLIT_NAMES, Event, Splits
 
@@ -20,7 +21,7 @@ def describe(request: DataRequest) -> Event:
         raise DataError(f"channels = {channels} cannot be decoded: write 1 (grey) or 3 (RGB).")
     height, width = request.image_size, request.image_size
     if height is None or width is None:
-        width, height = read_picture(_pictures(request, "train")[0], MODES[channels]).size
+        width, height = _first_size(request, mixed(_pictures(request, "train")))
     return Event((channels, height, width), request.levels_within(256))
 
 
@@ -45,13 +46,26 @@ def mixed(paths: list[str]) -> list[str]:
     return [paths[i] for i in fixed_order(len(paths))]
 
 
+def _first_size(request: DataRequest, paths: list[str]) -> tuple[int, int]:
+    """Width and height of the first picture, or of the first sound one if bad ones are left out."""
+    for path in paths[:-1]:
+        try:
+            return read_opaque(path).image.size
+        except DataError:
+            if request.on_bad_file != "skip":
+                raise
+    return read_opaque(paths[-1]).image.size
+
+
 def _chosen_paths(request: DataRequest) -> list[list[str]]:
-    paths = {"train": _pictures(request, "train"), "test": _pictures(request, "test")}
-    folder = _validation_folder(request.root)
-    if folder is None:
+    folders = {"train": "train", "test": "test"}
+    validation = _validation_folder(request.root)
+    if validation is not None:
+        folders["validation"] = validation
+    found = {split: _pictures(request, folder) for split, folder in folders.items()}
+    paths = {split: mixed(pictures) for split, pictures in sound(request, found).items()}
+    if validation is None:
         paths["train"], paths["validation"] = _held_out(request, paths["train"])
-    else:
-        paths["validation"] = _pictures(request, folder)
     return [
         [paths[split][i] for i in choose(request, split, len(paths[split]))]
         for split in SPLIT_NAMES
@@ -74,7 +88,7 @@ def _held_out(request: DataRequest, paths: list[str]) -> tuple[list[str], list[s
 
 
 def _pictures(request: DataRequest, folder: str) -> list[str]:
-    """The image files in and below a folder, mixed."""
+    """The image files in and below a folder."""
     pictures = pictures_below(request.root / folder)
     if not pictures:
         raise MissingDataError(
@@ -82,4 +96,4 @@ def _pictures(request: DataRequest, folder: str) -> list[str]:
             f"{request.root}/train/… and {request.root}/test/… (folders of classes inside are "
             f"fine; {' '.join(IMG_EXTENSIONS)}), or set root to the folder that has them."
         )
-    return mixed(pictures)
+    return pictures

@@ -7,11 +7,12 @@ Chrabaszcz et al. (2017), in batches. Their numbers of pictures differ, and tell
 
 from rnode_dyn.data.choosing import choose
 from rnode_dyn.data.errors import DataError, MissingDataError
+from rnode_dyn.data.finding import pictures_below, sound
 from rnode_dyn.data.folder import mixed
 from rnode_dyn.data.images import square_event
 from rnode_dyn.data.mapped import MappedSplit
 from rnode_dyn.data.npz_batches import ARCHIVES, BATCHES, find_batches, unpacked
-from rnode_dyn.data.pictures import pictures_below, split_of_pictures
+from rnode_dyn.data.pictures import split_of_pictures
 from rnode_dyn.data.request import DataRequest
 from rnode_dyn.data.splits import SPLIT_NAMES, Event, Split, Splits
 
@@ -46,6 +47,11 @@ def load(request: DataRequest) -> Splits:
 
 
 def _from_batches(request: DataRequest, event: Event) -> list[Split]:
+    if request.on_bad_file == "skip":
+        raise DataError(
+            f'on_bad_file = "skip" leaves out picture files, and {request.root} has batches: leave '
+            f"it out."
+        )
     counts, paths = {}, {}
     for part in BATCHES:
         paths[part], counts[part] = unpacked(request.root, part)
@@ -57,9 +63,13 @@ def _from_batches(request: DataRequest, event: Event) -> list[Split]:
 
 
 def _from_folders(request: DataRequest, event: Event) -> list[Split]:
-    train, test = _pictures(request, _TRAIN_FOLDERS), _pictures(request, _TEST_FOLDERS)
-    _check_counts(request, len(train), len(test))
-    train = mixed(train)
+    found = {
+        "train": _pictures(request, _TRAIN_FOLDERS),
+        "test": _pictures(request, _TEST_FOLDERS),
+    }
+    _check_counts(request, len(found["train"]), len(found["test"]))
+    kept = sound(request, found)
+    train, test = mixed(kept["train"]), kept["test"]
 
     def part(split: str, rows: list[int]) -> Split:
         paths = test if split == "test" else train

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.data.images import quantize, resize
+from rnode_dyn.data.indexing import rows_at
 from rnode_dyn.data.splits import Event, Split
 
 
@@ -40,7 +41,7 @@ class MappedSplit(Split):
         return len(self.rows)
 
     def __getitems__(self, indices: Sequence[int]) -> Tensor:
-        images = torch.from_numpy(self._mapped()[self.rows[list(indices)]])
+        images = torch.from_numpy(self._mapped()[self.rows[rows_at(indices, len(self))]])
         return quantize(resize(images, self.event.shape[-1]), 256, self.event.levels or 256)
 
     def _mapped(self) -> np.ndarray:

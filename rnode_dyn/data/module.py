@@ -1,5 +1,6 @@
 """The data as Lightning takes it: loaders of plain tensors that never hold the training back."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
@@ -129,7 +130,7 @@ class FlowDataModule(pl.LightningDataModule):
 
     def _loader(self, split: Split, batches: Sampler[list[int]]) -> DataLoader[Tensor]:
         workers = self._workers_for(split)
-        return DataLoader(
+        return _BatchLoader(
             split,
             batch_sampler=batches,
             num_workers=workers,
@@ -153,6 +154,20 @@ class FlowDataModule(pl.LightningDataModule):
                 f"flips mirror images, and a sample of this data set has the shape "
                 f"{self.splits.event_shape}: leave flips out."
             )
+
+
+class _BatchLoader(DataLoader[Tensor]):
+    """Says what a worker process found wrong with the data as if it had happened here."""
+
+    def __iter__(self) -> Iterator[Tensor]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except DataError as error:
+            if not self.num_workers:
+                raise
+            # torch wraps it in the worker's own traceback, which ends in what was said.
+            said = str(error).rpartition(f"{DataError.__name__}: ")[2]
+            raise DataError(said.strip()) from error
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -4,17 +4,20 @@ That one, data.npy, is split in the order of its rows: the last tenth tests, of 
 tenth validates. So are POWER and MINIBOONE laid out by the users of MAF (Papamakarios et al.).
 """
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from rnode_dyn.data.choosing import choose, last_tenths
-from rnode_dyn.data.errors import DataError, MissingDataError
+from rnode_dyn.data.errors import DataError, DataWarning, MissingDataError
 from rnode_dyn.data.request import DataRequest
+from rnode_dyn.data.scaling import Scaling
 from rnode_dyn.data.splits import SPLIT_NAMES, Event, Splits, TensorSplit
+from rnode_dyn.data.tables import Rows, open_table
 
 _FILES = {
     "train": ("train.npy",),
@@ -23,12 +26,12 @@ _FILES = {
 }
 _WHOLE = "data.npy"
 
-
-class _Rows(NamedTuple):
-    """The rows of one split, mapped and not yet read, and the file they are from."""
-
-    array: np.ndarray
-    path: Path
+# Rows that float32 moves by more than this part of a deviation are kept in float64, where a flow
+# standardises them; where it does not, float32 is what it sees, and more than the other is refused.
+_TELLS = 2.0**-16
+_BLURS = 2.0**-7
+# What rows may have in them to be standardised, in float64, which holds their differences too.
+_LARGEST = 2.0**1000
 
 
 def describe(request: DataRequest) -> Event:
@@ -39,68 +42,97 @@ def describe(request: DataRequest) -> Event:
 
 
 def load(request: DataRequest) -> Splits:
-    """The rows as float32, standardised by the training rows if that was asked for."""
+    """The rows as they are, and what brings them to mean 0 and deviation 1 if that was asked for.
+
+    They are float32; to be standardised, float64 where float32 would move them by a part of the
+    deviation that tells.
+    """
     event, rows = describe(request), _rows(request.root)
     for split in SPLIT_NAMES:
         _check_columns(request, rows[split], event.shape[0])
-    scaling = _Scaling.of(rows["train"]) if request.standardize else _Scaling()
+    values = {split: _chosen(request, split, rows[split]) for split in SPLIT_NAMES}
+    scaling = _scaling(request, rows["train"], values["train"])
+    kind = np.float64 if request.standardize and _tells(scaling, values) else np.float32
     train, validation, test = (
-        _split(rows[split], choose(request, split, len(rows[split].array)), scaling)
-        for split in SPLIT_NAMES
+        TensorSplit(torch.from_numpy(values[split].astype(kind))) for split in SPLIT_NAMES
     )
-    return Splits(event, train, validation, test)
+    return Splits(event, train, validation, test, scaling if request.standardize else None)
 
 
-class _Scaling(NamedTuple):
-    """What is taken off each column, and what it is then divided by."""
-
-    mean: np.ndarray | float = 0.0
-    std: np.ndarray | float = 1.0
-
-    @classmethod
-    def of(cls, rows: _Rows) -> "_Scaling":
-        values = rows.array.astype(np.float64)
-        _check_finite(rows.path, values)
-        std = values.std(axis=0)
-        constant = np.flatnonzero(std == 0)
-        if len(constant):
-            raise DataError(
-                f"{rows.path} has the same value in every training row of column {constant[0]} "
-                f"(counted from 0), which cannot be standardised: remove that column."
-            )
-        return cls(values.mean(axis=0), std)
+def _chosen(request: DataRequest, split: str, rows: Rows) -> np.ndarray:
+    chosen = choose(request, split, len(rows.array))
+    return rows.values(chosen, _LARGEST) if request.standardize else rows.values(chosen)
 
 
-def _split(rows: _Rows, chosen: Sequence[int], scaling: _Scaling) -> TensorSplit:
-    values = (rows.array[np.asarray(chosen)].astype(np.float64) - scaling.mean) / scaling.std
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported
-        samples = values.astype(np.float32)
-    _check_finite(rows.path, samples)
-    return TensorSplit(torch.from_numpy(samples))
+def _tells(scaling: Scaling, values: Mapping[str, np.ndarray]) -> bool:
+    """Whether float32 would move a value by a part of the deviation that tells."""
+    return any(scaling.float32_moves(part).max() > _TELLS for part in values.values())
 
 
-def _rows(root: Path) -> dict[str, _Rows]:
+def _scaling(request: DataRequest, rows: Rows, chosen: np.ndarray) -> Scaling:
+    """The training rows' scaling: of all of them, for a smaller choice to be in the same units."""
+    if request.standardize:
+        rows.values(range(len(rows.array)), _LARGEST)
+        scaling = Scaling.of(rows.array)
+    else:
+        scaling = Scaling.of(chosen)
+        _check_resolution(rows.path, scaling, chosen)
+    if scaling.constant:
+        _tell_constant(rows.path, scaling.constant, request.standardize)
+    return scaling
+
+
+def _check_resolution(path: Path, scaling: Scaling, values: np.ndarray) -> None:
+    """Refuse a column that float32 would blur."""
+    moved = scaling.float32_moves(values)
+    column = int(moved.argmax())
+    if moved[column] > _BLURS:
+        raise DataError(
+            f"{path} has values in column {column} (counted from 0) that float32 cannot tell "
+            f"apart: they lie {float(scaling.scale[column]):.3g} around "
+            f"{float(scaling.shift[column]):.6g}. Write standardize = true, which keeps them as "
+            f"they are, or shift and scale that column."
+        )
+
+
+def _tell_constant(path: Path, columns: Sequence[int], standardize: bool) -> None:
+    numbers = ", ".join(map(str, columns))
+    where = f"column {numbers}" if len(columns) == 1 else f"columns {numbers}"
+    becomes = " Standardised it is 0." if standardize else ""
+    warnings.warn(
+        f"{path} has the same value in every training row of {where} (counted from 0).{becomes} "
+        f"A constant has no density, so that the likelihood grows there without bound as training "
+        f"goes on, and compares with no other: leave it out of the file for one that does.",
+        DataWarning,
+        stacklevel=2,
+    )
+
+
+def _rows(root: Path) -> dict[str, Rows]:
     """The rows of every split."""
     whole, train = root / _WHOLE, root / _FILES["train"][0]
-    if not whole.is_file():
-        return {split: _Rows(_open(path), path) for split, path in _find(root).items()}
-    if train.is_file():
+    if not os.path.lexists(whole):
+        return {split: Rows(open_table(path), path) for split, path in _find(root).items()}
+    if os.path.lexists(train):
         raise DataError(
             f"{root} has both {_WHOLE} and {train.name}, and they may be split differently: "
             f"remove one."
         )
-    array = _open(whole)
+    array = open_table(whole)
     parts = last_tenths(len(array))
     if not all(map(len, parts.values())):
         raise DataError(f"{whole} has {len(array)} rows, too few for three splits: save 20.")
-    return {split: _Rows(array[part.start : part.stop], whole) for split, part in parts.items()}
+    return {
+        split: Rows(array[part.start : part.stop], whole, part.start)
+        for split, part in parts.items()
+    }
 
 
 def _find(root: Path) -> dict[str, Path]:
     """The file of every split."""
     found = {}
     for split, names in _FILES.items():
-        path = next((root / name for name in names if (root / name).is_file()), None)
+        path = next((root / name for name in names if os.path.lexists(root / name)), None)
         if path is None:
             raise MissingDataError(
                 f"npy finds no {' or '.join(names)} in {root}: save an array of floats of shape "
@@ -112,41 +144,11 @@ def _find(root: Path) -> dict[str, Path]:
     return found
 
 
-def _open(path: Path) -> np.ndarray:
-    """The file's array, mapped and not yet read, if it is a table of floats."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path} cannot be read as an array ({error}): write it with numpy.save."
-        ) from error
-    if array.ndim != 2 or 0 in array.shape:
-        raise DataError(
-            f"{path} has the shape {array.shape}: save an array of shape (rows, columns), "
-            f"one sample a row."
-        )
-    if not np.issubdtype(array.dtype, np.floating):
-        raise DataError(
-            f"{path} holds {array.dtype}: save floats, array.astype('float32'). Whole numbers "
-            f"have no density of their own: add uniform noise of a unit to them first."
-        )
-    return array
-
-
-def _check_columns(request: DataRequest, rows: _Rows, columns: int) -> None:
+def _check_columns(request: DataRequest, rows: Rows, columns: int) -> None:
     found = rows.array.shape[1]
     if found != columns:
         other = "columns =" if request.columns else "train.npy has"
         raise DataError(
             f"{rows.path} has {found} columns and {other} {columns}: save the same columns in "
             f"every file, as many as the recipe says."
-        )
-
-
-def _check_finite(path: Path, values: np.ndarray) -> None:
-    bad = int((~np.isfinite(values)).any(axis=1).sum())
-    if bad:
-        raise DataError(
-            f"{path} has {bad} rows with values that are not finite float32 numbers: "
-            f"remove those rows, or scale the data."
         )

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from rnode_dyn.data.decoding import read_picture
 from rnode_dyn.data.errors import DataError, MissingDataError
-from rnode_dyn.data.pictures import read_picture
 from rnode_dyn.data.request import DataRequest
 from rnode_dyn.data.seeding import generator_for
 from rnode_dyn.data.splits import SPLIT_NAMES, Event, Splits, TensorSplit
@@ -51,7 +51,10 @@ def _draw(darkness: torch.Tensor, count: int, seed: int, stream: int) -> torch.T
 
 def _darkness(path: Path) -> torch.Tensor:
     """255 for black, 0 for white; what is transparent counts as white."""
-    image = read_picture(path, "RGBA")
+    picture = read_picture(path)
+    image = picture.in_8_bits().convert("RGBA")
+    if picture.alpha is not None:
+        image.putalpha(picture.alpha)
     paper = Image.new("RGBA", image.size, "white")
     paper.alpha_composite(image)
     darkness = 255 - torch.from_numpy(np.array(paper.convert("L"))).int()

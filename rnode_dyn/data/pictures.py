@@ -1,18 +1,19 @@
-"""Image files: found in folders, decoded, cut and resized; at once, or batch by batch."""
+"""Pictures as samples: cut, resized and brought to their levels; at once, or batch by batch."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2 import functional
 
+from rnode_dyn.data.decoding import Picture, read_picture
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.images import quantize
+from rnode_dyn.data.indexing import rows_at
+from rnode_dyn.data.regular import shown
 from rnode_dyn.data.splits import Event, Split, TensorSplit
 
 # A split that is larger than this as uint8 is decoded batch by batch instead of once.
@@ -23,6 +24,9 @@ MODES = {1: "L", 3: "RGB"}
 
 class PictureSplit(Split):
     """Pictures that are decoded when a batch asks for them.
+
+    Each is read upright and with its own depth: grey of 16 bits has all of its 65,536 shades until
+    it is brought to the event's levels.
 
     Args:
         paths: The image files, one a sample.
@@ -45,11 +49,15 @@ class PictureSplit(Split):
         return len(self.paths)
 
     def __getitems__(self, indices: Sequence[int]) -> Tensor:
-        return torch.stack([self._decode(self.paths[index]) for index in indices])
+        rows = rows_at(indices, len(self))
+        samples = self._empty(len(rows))
+        for place, row in enumerate(rows):
+            samples[place] = self._decode(self.paths[row])
+        return samples
 
     def decoded(self) -> TensorSplit:
         """All pictures in one tensor, decoded by as many threads as the machine has cores."""
-        samples = torch.empty((len(self), *self.event.shape), dtype=torch.uint8)
+        samples = self._empty(len(self))
 
         def fill(index: int) -> None:
             samples[index] = self._decode(self.paths[index])
@@ -58,18 +66,22 @@ class PictureSplit(Split):
             list(pool.map(fill, range(len(self))))  # a list: map raises only when it is read
         return TensorSplit(samples)
 
+    def _empty(self, count: int) -> Tensor:
+        return torch.empty((count, *self.event.shape), dtype=torch.uint8)
+
     def _decode(self, path: str) -> Tensor:
-        image = read_picture(path, self._mode)
+        picture = read_opaque(path)
+        image = picture.image if picture.levels > 256 else picture.image.convert(self._mode)
         if self.crop is not None:
             image = _middle(image, self.crop, path)
-        pixels = functional.pil_to_tensor(self._fitted(image))
-        if tuple(pixels.shape) != self.event.shape:
-            height, width = self.event.shape[1:]
+        pixels = _as_tensor(self._fitted(image), picture.levels)
+        height, width = self.event.shape[1:]
+        if tuple(pixels.shape[1:]) != (height, width):
             raise DataError(
-                f"{path} is {pixels.shape[2]}×{pixels.shape[1]} pixels and another picture "
+                f"{shown(path)} is {pixels.shape[2]}×{pixels.shape[1]} pixels and another picture "
                 f"{width}×{height}: set image_size, and all are resized and cut to it."
             )
-        return quantize(pixels[None], own=256, levels=self.event.levels or 256)[0]
+        return quantize(pixels[None], own=picture.levels, levels=self.event.levels or 256)[0]
 
     def _fitted(self, image: Image.Image) -> Image.Image:
         if self.image_size is None:
@@ -87,33 +99,34 @@ def split_of_pictures(
     return pictures.decoded() if len(paths) * event.dims <= IN_MEMORY_BYTES else pictures
 
 
-def pictures_below(folder: Path) -> list[str]:
-    """The image files in and below a folder, sorted; hidden ones are none."""
-    return sorted(
-        # Text, for a million Path objects would fill a gigabyte.
-        os.path.join(place, name)
-        for place, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(IMG_EXTENSIONS) and not name.startswith(".")
-    )
+def read_opaque(path: str) -> Picture:
+    """The picture in a file, whose pixels all have to be there to see.
 
-
-def read_picture(path: str | Path, mode: str) -> Image.Image:
-    """The picture, read whole, in one of Pillow's modes, such as `L` (grey) or `RGB`."""
-    try:
-        with Image.open(path) as image:
-            return image.convert(mode)
-    except (OSError, SyntaxError) as error:  # a broken PNG raises SyntaxError
+    Raises:
+        DataError: It cannot be read, or hides pixels behind transparency.
+    """
+    picture = read_picture(path)
+    if picture.alpha is not None:
         raise DataError(
-            f"{path} is not a picture that can be read ({error}): remove or replace it."
-        ) from error
+            f"{shown(path)} has transparent pixels, and what they would show depends on what is "
+            f"behind them: save it on a background of your own."
+        )
+    return picture
+
+
+def _as_tensor(image: Image.Image, levels: int) -> Tensor:
+    """The pixels `(channels, height, width)`; deep ones are rounded, as Pillow rounds 8 bits."""
+    if image.mode != "F":
+        return functional.pil_to_tensor(image)
+    pixels = np.asarray(image).round().clip(0, levels - 1)
+    return torch.from_numpy(pixels.astype(np.int32))[None]
 
 
 def _middle(image: Image.Image, side: int, path: str) -> Image.Image:
     if min(image.size) < side:
         raise DataError(
-            f"{path} is {image.width}×{image.height} pixels, and {side}×{side} are cut from its "
-            f"middle: get the pictures in their own size."
+            f"{shown(path)} is {image.width}×{image.height} pixels, and {side}×{side} are cut from "
+            f"its middle: get the pictures in their own size."
         )
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.crop((left, top, left + side, top + side))

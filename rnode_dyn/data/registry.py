@@ -1,28 +1,23 @@
-"""Data sets by name: what each is, how it is loaded, and which options it has no use for."""
+"""Data sets by name: what each is, how it is loaded, and which options it has no use for.
+
+The module of a data set is imported when the set is first asked for.
+"""
 
 import difflib
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rnode_dyn.data import (
-    celeba,
-    celebahq,
-    cifar10,
-    digits,
-    fake,
-    folder,
-    imagenet64,
-    mnist,
-    npy,
-    picture,
-    svhn,
-    synthetic,
-)
 from rnode_dyn.data.checksums import verify
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.request import DataRequest
-from rnode_dyn.data.splits import Event, Splits, TensorSplit
+
+if TYPE_CHECKING:
+    from rnode_dyn.data.splits import Event, Splits
 
 
 @dataclass(frozen=True)
@@ -37,14 +32,16 @@ class DataSource:
             left out.
     """
 
-    describe: Callable[[DataRequest], Event]
-    load: Callable[[DataRequest], Splits]
+    describe: "Callable[[DataRequest], Event]"
+    load: "Callable[[DataRequest], Splits]"
     refuses: Mapping[str, str] = field(default_factory=dict)
     find: Callable[[DataRequest], None] | None = None
 
 
+_NO_PICTURES = {"on_bad_file": "it reads no picture files one by one"}
 _ONE = {"variant": "there is only one variant of it"}
-_NO_FILES = {"checksums": "it reads no files"}
+_ONE_FILE = {"checksums": "root is its one file", "on_bad_file": "root is its one file"}
+_NO_FILES = {"checksums": "it reads no files", **_NO_PICTURES}
 _IMAGES = {"columns": "its samples are images", "standardize": "its samples are images"}
 _GREY = {"channels": "its images are grey", **_IMAGES}
 _COLOUR = {"channels": "its images have three colours", **_IMAGES}
@@ -60,24 +57,32 @@ _PLANE = {
     "standardize": "it has the scale of the figures in papers",
 }
 
+_SYNTHETIC = ("moons", "pinwheel", "checkerboard", "8gaussians", "spirals", "rings")
+
+
+def _source_in(module: str, refuses: Mapping[str, str], *, finds: bool = False) -> DataSource:
+    """The data set of a module in this package, which says whether its files are there if asked."""
+
+    def calling(name: str) -> Callable[[DataRequest], Any]:
+        return lambda request: getattr(import_module(f"rnode_dyn.data.{module}"), name)(request)
+
+    find = calling("find") if finds else None
+    return DataSource(calling("describe"), calling("load"), refuses, find)
+
+
 DATA_SETS: dict[str, DataSource] = {
-    "digits": DataSource(digits.describe, digits.load, {**_GREY, **_ONE, **_NO_FILES}),
-    **{
-        name: DataSource(synthetic.describe, synthetic.load, {**_PLANE, **_NO_FILES})
-        for name in synthetic.DRAWS
-    },
-    "picture": DataSource(
-        picture.describe, picture.load, {**_PLANE, "checksums": "root is its one file"}
-    ),
-    "mnist": DataSource(mnist.describe, mnist.load, {**_GREY, **_ONE}, mnist.find),
-    "cifar10": DataSource(cifar10.describe, cifar10.load, {**_COLOUR, **_ONE}, cifar10.find),
-    "svhn": DataSource(svhn.describe, svhn.load, {**_COLOUR, **_ONE}, svhn.find),
-    "celeba": DataSource(celeba.describe, celeba.load, {**_COLOUR, **_ONE}, celeba.find),
-    "celebahq": DataSource(celebahq.describe, celebahq.load, {**_COLOUR, **_ONE}),
-    "imagenet64": DataSource(imagenet64.describe, imagenet64.load, _COLOUR),
-    "npy": DataSource(npy.describe, npy.load, _VECTORS),
-    "folder": DataSource(folder.describe, folder.load, {**_IMAGES, **_ONE}),
-    "fake": DataSource(fake.describe, fake.load, {**_IMAGES, **_ONE, **_NO_FILES}),
+    "digits": _source_in("digits", {**_GREY, **_ONE, **_NO_FILES}),
+    **{name: _source_in("synthetic", {**_PLANE, **_NO_FILES}) for name in _SYNTHETIC},
+    "picture": _source_in("picture", {**_PLANE, **_ONE_FILE}),
+    "mnist": _source_in("mnist", {**_GREY, **_ONE, **_NO_PICTURES}, finds=True),
+    "cifar10": _source_in("cifar10", {**_COLOUR, **_ONE, **_NO_PICTURES}, finds=True),
+    "svhn": _source_in("svhn", {**_COLOUR, **_ONE, **_NO_PICTURES}, finds=True),
+    "celeba": _source_in("celeba", {**_COLOUR, **_ONE}, finds=True),
+    "celebahq": _source_in("celebahq", {**_COLOUR, **_ONE}),
+    "imagenet64": _source_in("imagenet64", _COLOUR),
+    "npy": _source_in("npy", {**_VECTORS, **_NO_PICTURES}),
+    "folder": _source_in("folder", {**_IMAGES, **_ONE}),
+    "fake": _source_in("fake", {**_IMAGES, **_ONE, **_NO_FILES}),
 }
 
 
@@ -96,12 +101,14 @@ def load_data(
     standardize: bool = False,
     checksums: Mapping[str, str] | None = None,
     seed: int = 0,
-) -> Splits:
+    on_bad_file: str = "refuse",
+) -> "Splits":
     """Load a data set.
 
     Args:
         name: One of `DATA_SETS`.
-        root: The folder with its files, for those that have any; for `picture` an image file.
+        root: The folder with its files, for those that have any; for `picture` an image file. A
+            `~` in front is the home folder.
         image_size: Side of the square images; None: the data's own.
         levels: Values a pixel can take, at most as many as the data has; None: all of them.
         train_size: Training samples; None: all, or the data set's default where they are drawn.
@@ -110,11 +117,16 @@ def load_data(
         channels: 1 or 3 for `folder`, any for `fake`.
         columns: How many columns `npy`'s files have to have; None: any.
         variant: Which published variant the files have to be; for `imagenet64`.
-        standardize: Bring every column of `npy` to the training split's mean 0 and deviation 1.
+        standardize: Find what brings every column of `npy` to the training rows' mean 0 and
+            deviation 1, for the flow to begin with: the splits' `scaling`. The rows stay as they
+            are.
         checksums: For files, relative to root, `md5:`, `sha256:` or `images:` and hexadecimal
             digits, which are compared with what is found.
         seed: What `fake` and the 2-D sets are drawn from. All others ignore it: their splits and
             subsets are the same in every run, so that runs can be compared.
+        on_bad_file: What becomes of a picture file that cannot be read, or not rightly: "refuse",
+            or "skip", which looks at all of them first, leaves out up to one in a hundred, and
+            warns of them by name; for folders of pictures.
 
     Raises:
         MissingDataError: The files are not there; the message says how to get them.
@@ -127,7 +139,7 @@ def load_data(
     """
     request = DataRequest(
         name,
-        Path(root),
+        _home_expanded(root),
         image_size=image_size,
         levels=levels,
         train_size=train_size,
@@ -140,16 +152,20 @@ def load_data(
         standardize=standardize,
         checksums=checksums or {},
         seed=seed,
+        on_bad_file=on_bad_file,
     )
     source = _source(request)
-    if source.find is not None:
-        source.find(request)
-    verify(request.root, request.checksums)
-    splits = source.load(request)
+    with _naming_what_cannot_be_read():
+        if source.find is not None:
+            source.find(request)
+        verify(request.root, request.checksums)
+        splits = source.load(request)
     return _without_validation(splits) if validation_size == 0 else splits
 
 
-def _without_validation(splits: Splits) -> Splits:
+def _without_validation(splits: "Splits") -> "Splits":
+    from rnode_dyn.data.splits import TensorSplit
+
     return replace(splits, validation=TensorSplit(splits.validation.head(1)[:0]))
 
 
@@ -162,7 +178,8 @@ def describe_data(
     channels: int | None = None,
     columns: int | None = None,
     variant: str | None = None,
-) -> Event:
+    on_bad_file: str = "refuse",
+) -> "Event":
     """What a sample of a data set looks like; most data sets need not be there to tell.
 
     Args:
@@ -174,20 +191,38 @@ def describe_data(
         channels: As for `load_data`.
         columns: As for `load_data`.
         variant: As for `load_data`.
+        on_bad_file: As for `load_data`.
 
     >>> describe_data("mnist", image_size=14)
     Event(shape=(1, 14, 14), levels=256)
     """
     request = DataRequest(
         name,
-        Path(root),
+        _home_expanded(root),
         image_size=image_size,
         levels=levels,
         channels=channels,
         columns=columns,
         variant=variant,
+        on_bad_file=on_bad_file,
     )
-    return _source(request).describe(request)
+    source = _source(request)
+    with _naming_what_cannot_be_read():
+        return source.describe(request)
+
+
+def _home_expanded(root: str | Path) -> Path:
+    return Path(os.path.expanduser(root))
+
+
+@contextmanager
+def _naming_what_cannot_be_read() -> Iterator[None]:
+    """Say of a file that the system does not let be read which one it is."""
+    try:
+        yield
+    except OSError as error:
+        name, reason = error.filename or "a file of the data", error.strerror or str(error)
+        raise DataError(f"{name} cannot be read ({reason}): let this user read it.") from error
 
 
 def _source(request: DataRequest) -> DataSource:
@@ -200,7 +235,7 @@ def _source(request: DataRequest) -> DataSource:
     source = DATA_SETS[request.name]
     for option, reason in source.refuses.items():
         given = getattr(request, option)
-        if given:  # none of these options can be 0
+        if given and given != getattr(DataRequest, option, None):  # none of them can be 0
             raise DataError(
                 f"{option} = {given} has no effect on {request.name}, for {reason}: leave it out."
             )

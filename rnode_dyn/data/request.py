@@ -17,6 +17,8 @@ _AT_LEAST = {
     "seed": 0,
 }
 
+_ON_BAD_FILE = ("refuse", "skip")
+
 
 @dataclass(frozen=True)
 class DataRequest:
@@ -35,6 +37,7 @@ class DataRequest:
     standardize: bool = False
     checksums: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
+    on_bad_file: str = "refuse"
 
     def __post_init__(self) -> None:
         for option, least in _AT_LEAST.items():
@@ -43,6 +46,11 @@ class DataRequest:
                 raise DataError(
                     f"{option} = {given} is too small for {self.name}: write {least} or more."
                 )
+        if self.on_bad_file not in _ON_BAD_FILE:
+            known = " or ".join(map(repr, _ON_BAD_FILE))
+            raise DataError(f"on_bad_file = {self.on_bad_file!r} says nothing: write {known}.")
+        if "\0" in str(self.root):
+            raise DataError(f"root = {str(self.root)!r} has a NUL in it, which no path can have.")
 
     def size_of(self, split: str) -> int | None:
         """The number of samples asked for in one split."""

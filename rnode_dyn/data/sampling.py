@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from rnode_dyn.data.errors import DataError
+from rnode_dyn.data.indexing import rows_at
 from rnode_dyn.data.splits import Split
 
 
@@ -209,7 +210,7 @@ class Mirrored(Split):
         return 2 * len(self.images)
 
     def __getitems__(self, indices: Sequence[int]) -> Tensor:
-        count = len(self.images)
-        batch = self.images.__getitems__([index % count for index in indices])
-        flipped = torch.tensor([index >= count for index in indices])
+        rows, count = rows_at(indices, len(self)), len(self.images)
+        batch = self.images.__getitems__((rows % count).tolist())
+        flipped = torch.from_numpy(rows >= count)
         return torch.where(flipped[:, None, None, None], batch.flip(-1), batch)

@@ -14,6 +14,7 @@ from rnode_dyn.evaluation.exact import batches_for_exact, check_exact, scored_by
 from rnode_dyn.evaluation.protocol import BlockCost, Protocol, costs_of_blocks
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.standardize import log_scale
 from rnode_dyn.numerics.seeding import seeded
 
 
@@ -34,6 +35,8 @@ class Evaluation:
         log_likelihood_nats: Mean log-likelihood of a whole sample in nats:
             −``bits_per_dim`` · dimensions · log 2.
         log_likelihood_nats_stderr: Its standard error.
+        log_likelihood_nats_standardised: The same of a sample in standardised units, in which the
+            units that the data come in do not count; ``None`` where the flow standardises nothing.
         kinetic_energy: Mean penalty, summed over blocks; ``None`` where no block integrates it.
         jacobian_frobenius: Likewise.
         nfe_forward: Evaluations of the field in one forward pass, summed over blocks, mean over
@@ -50,6 +53,7 @@ class Evaluation:
     bits_per_dim_bin_centre_stderr: float | None
     log_likelihood_nats: float
     log_likelihood_nats_stderr: float | None
+    log_likelihood_nats_standardised: float | None
     kinetic_energy: float | None
     jacobian_frobenius: float | None
     nfe_forward: float
@@ -95,7 +99,7 @@ def evaluate(
         check_exact(model)
         batches = batches_for_exact(model, batches)
     model.eval()
-    tally = _Tally()
+    tally = _Tally(log_scale(model))
     device = _like(model).device
     with scored_by(model, divergence), seeded(device, seed):
         for batch in batches:
@@ -168,7 +172,8 @@ def _protocol(
 class _Tally:
     """Figures gathered batch by batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_scale: float | None) -> None:
+        self.log_scale = log_scale
         self.bits: list[Tensor] = []
         self.bin_centre: list[Tensor] = []
         self.penalties: dict[str, list[Tensor]] = {}
@@ -186,14 +191,18 @@ class _Tally:
         nats_per_bit = event.dims * math.log(2)
         bits, stderr = _mean(self.bits), _standard_error(self.bits)
         assert bits is not None  # there is a sample
+        nats = -bits * nats_per_bit
         return Evaluation(
             samples=protocol.samples,
             bits_per_dim=bits,
             bits_per_dim_stderr=stderr,
             bits_per_dim_bin_centre=_mean(self.bin_centre),
             bits_per_dim_bin_centre_stderr=_standard_error(self.bin_centre),
-            log_likelihood_nats=-bits * nats_per_bit,
+            log_likelihood_nats=nats,
             log_likelihood_nats_stderr=None if stderr is None else stderr * nats_per_bit,
+            log_likelihood_nats_standardised=(
+                None if self.log_scale is None else nats + self.log_scale
+            ),
             kinetic_energy=_mean(self.penalties.get("kinetic_energy")),
             jacobian_frobenius=_mean(self.penalties.get("jacobian_frobenius")),
             nfe_forward=sum(block.nfe for block in blocks),

@@ -23,6 +23,9 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
         rows.append(("bits per dim, bin centre", f"{centre}  (no likelihood of the pixels)"))
     nats = _with_error(e.log_likelihood_nats, e.log_likelihood_nats_stderr)
     rows.append(("log-likelihood of a sample", f"{nats} nats"))
+    if e.log_likelihood_nats_standardised is not None:
+        nats = _with_error(e.log_likelihood_nats_standardised, e.log_likelihood_nats_stderr)
+        rows.append(("the same, in standardised units", f"{nats} nats"))
     if e.kinetic_energy is not None:
         rows.append(("kinetic energy", f"{e.kinetic_energy:.4g}"))
     if e.jacobian_frobenius is not None:

@@ -3,8 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
+
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.registry import describe_data, load_data
+from rnode_dyn.data.scaling import Scaling
 from rnode_dyn.data.splits import Event, Splits
 from rnode_dyn.fields.conv import ConvField
 from rnode_dyn.fields.feedforward import FeedForwardField
@@ -19,6 +22,7 @@ from rnode_dyn.flows.regularizers import (
     Regularizer,
     TotalDerivative,
 )
+from rnode_dyn.flows.standardize import Standardize, standardizing
 from rnode_dyn.flows.transforms import LogitTransform, Shift, Squeeze, Transform
 from rnode_dyn.numerics.algorithms.classic import (
     RK4,
@@ -96,6 +100,7 @@ def describe_event(recipe: Recipe) -> Event:
             channels=data.channels,
             columns=data.columns,
             variant=data.variant,
+            on_bad_file=data.on_bad_file,
         )
 
 
@@ -137,7 +142,17 @@ def load_splits(recipe: Recipe) -> Splits:
             standardize=data.standardize,
             checksums=data.checksums,
             seed=recipe.seed,
+            on_bad_file=data.on_bad_file,
         )
+
+
+def as_taken(splits: Splits, model: MultiscaleFlow) -> Splits:
+    """Return the samples in the units that a model takes.
+
+    They are standardised beforehand for a model that was trained when models did not do so
+    themselves, though its recipe says `standardize = true`.
+    """
+    return splits if standardizing(model) else splits.standardised()
 
 
 @contextmanager
@@ -149,12 +164,17 @@ def _blaming_the_data(recipe: Recipe) -> Iterator[None]:
         raise _problem(recipe, "data", str(error)) from error
 
 
-def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
+def build_model(
+    recipe: Recipe, event: Event | None = None, *, scaling: Scaling | None = None
+) -> MultiscaleFlow:
     """Build the recipe's flow, untrained; of 64 bits where the recipe trains in them, else of 32.
 
     Args:
         recipe: The recipe.
         event: What one sample looks like; left out, the data set is asked.
+        scaling: How the flow standardises its data, where the recipe wants that: the loaded
+            splits'. Left out, by nothing, until it is told (see `Standardize.set`) or its state is
+            loaded.
 
     Raises:
         RecipeError: if the model does not fit the data, naming the scale and the shapes.
@@ -174,7 +194,7 @@ def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
         except ValueError as error:
             raise _problem(recipe, key, f"scale {number}: {error}") from error
         scales.append(built)
-    flow = MultiscaleFlow(event.shape, scales, _build_preprocess(recipe, event))
+    flow = MultiscaleFlow(event.shape, scales, _build_preprocess(recipe, event, scaling))
     return flow.double() if recipe.train.precision == "64-true" else flow
 
 
@@ -289,7 +309,9 @@ def _build_regularizers(weights: RegularizersRecipe) -> list[Regularizer]:
     return [*always, *chosen]
 
 
-def _build_preprocess(recipe: Recipe, event: Event) -> Transform | None:
+def _build_preprocess(recipe: Recipe, event: Event, scaling: Scaling | None) -> Transform | None:
+    if recipe.data.standardize:
+        return _build_standardize(event, scaling)
     alpha = recipe.model.logit_alpha
     if alpha is None:
         return None
@@ -300,6 +322,12 @@ def _build_preprocess(recipe: Recipe, event: Event) -> Transform | None:
             f"{recipe.data.dataset} has continuous values, not pixels between 0 and 1: drop it",
         )
     return LogitTransform(alpha) if alpha > 0 else Shift(-0.5)
+
+
+def _build_standardize(event: Event, scaling: Scaling | None) -> Standardize:
+    if scaling is None:
+        return Standardize(torch.zeros(event.shape), torch.ones(event.shape))
+    return Standardize(scaling.shift, scaling.scale, scaling.rounding)
 
 
 def _problem(recipe: Recipe, key: str, reason: str) -> RecipeError:

@@ -4,12 +4,16 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from rnode_dyn.recipe.names import DatasetName
+from rnode_dyn.recipe.names import BadFileName, DatasetName
 from rnode_dyn.recipe.tables import Count, NonNegativeInt, Table, Text, broken_rule
 
 _ONLY_WITH = {
     "channels": ("has its own", ("fake", "folder")),
     "columns": ("has as many as it has", ("npy",)),
+    "on_bad_file": (
+        "reads no picture files one by one",
+        ("folder", "celeba", "celebahq", "imagenet64"),
+    ),
     "standardize": ("has a scale of its own", ("npy",)),
     "variant": ("has only one", ("imagenet64",)),
 }
@@ -41,7 +45,7 @@ class DataRecipe(Table):
     """Columns that the files have to have; only with `dataset = "npy"`; absent: any number."""
 
     standardize: bool = False
-    """Whether columns get the training split's mean 0 and deviation 1; only with `"npy"`."""
+    """Whether the flow first brings columns to mean 0 and deviation 1; only with `"npy"`."""
 
     batch_size: Count = 200
     """Training points per step, device and accumulated part."""
@@ -64,6 +68,9 @@ class DataRecipe(Table):
     workers: NonNegativeInt = 0
     """Processes that decode images or read mapped ones; 0: the training process does."""
 
+    on_bad_file: BadFileName = "refuse"
+    """What becomes of a picture that cannot be read rightly; `"skip"` for folders of pictures."""
+
     checksums: dict[str, Text] = Field(default_factory=dict)
     """For files below `root` the `md5:`, `sha256:` or `images:` that they have to have."""
 
@@ -71,7 +78,8 @@ class DataRecipe(Table):
     def _has_no_others_keys(self) -> Self:
         for key, (what, sets) in _ONLY_WITH.items():
             given = getattr(self, key)
-            if given and self.dataset not in sets:
+            usual = type(self).model_fields[key].default
+            if given != usual and self.dataset not in sets:
                 reason = f"{self.dataset} {what}: drop it (it goes with {' and '.join(sets)})"
                 raise broken_rule(key, reason, given)
         return self

@@ -43,7 +43,7 @@ def _path_of(error: ErrorDetails) -> Path:
 
 
 def _split(key: str) -> Path:
-    return tuple(int(part) if part.isdigit() else part for part in key.split("."))
+    return tuple(int(part) if part.isdigit() else part for part in key.split(".") if part)
 
 
 def _leads(path: Path, errors: Mapping[Path, Any]) -> bool:
@@ -63,7 +63,8 @@ def _problem(path: Path, error: ErrorDetails, layers: Layers) -> Problem:
     match error["type"]:
         case tables.RULE:
             rule = _rule(error)
-            return Problem(source, key, rule["reason"], _shown(rule["given"]))
+            near = rule["suggestion"]
+            return Problem(source, key, rule["reason"], _shown(rule["given"]), suggestion=near)
         case "missing":
             return Problem(source, key, "this key is required", allowed=allowed_at(spot))
         case "extra_forbidden":

@@ -1,7 +1,7 @@
 """Finds recipe files: by path, or by name among those that ship with the package."""
 
 from collections.abc import Sequence
-from os.path import isdir, isfile  # pathlib's raise for names that no file can have
+from os.path import expanduser, isdir, isfile  # pathlib's raise for names that no file can have
 from pathlib import Path
 
 from rnode_dyn.recipe.errors import Problem, RecipeError
@@ -31,7 +31,7 @@ def find_recipe(path_or_name: str | Path, extended_by: Path | None = None) -> Pa
         RecipeError: If there is no such file and no such name.
     """
     beside = extended_by.parent if extended_by else Path()
-    as_path, packaged = beside / path_or_name, packaged_recipes()
+    as_path, packaged = beside / expanduser(path_or_name), packaged_recipes()
     name = str(path_or_name).removesuffix(".toml")
     if isfile(as_path):
         return as_path

@@ -19,6 +19,7 @@ _OF_ONE_DATASET = (
     "channels",
     "columns",
     "standardize",
+    "on_bad_file",
     "train_size",
     "validation_size",
     "test_size",

@@ -23,6 +23,8 @@ DatasetName = Literal[
 ]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 
+BadFileName = Literal["refuse", "skip"]
+
 FieldKind = Literal["conv", "mlp"]
 ActivationName = Literal["softplus", "tanh", "elu", "silu", "sigmoid"]
 

@@ -8,7 +8,7 @@ Example:
 
 from typing import Annotated, Any, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rnode_dyn.recipe.data import DataRecipe
 from rnode_dyn.recipe.divergence import DivergenceRecipe, EvalDivergenceRecipe
@@ -16,6 +16,7 @@ from rnode_dyn.recipe.model import FieldRecipe, ModelRecipe, RegularizersRecipe,
 from rnode_dyn.recipe.names import (
     DATASETS,
 )
+from rnode_dyn.recipe.naming import fault_in, nearest_right
 from rnode_dyn.recipe.scales import complete_scales
 from rnode_dyn.recipe.solver import EvalSolverRecipe, SolverRecipe
 from rnode_dyn.recipe.tables import (
@@ -78,7 +79,7 @@ class Recipe(Table):
     """A whole experiment: data, model, solver, divergence, penalties, training, samples."""
 
     name: Text
-    """The recipe's name, without spaces by custom."""
+    """The recipe's name, and how its run folders' names begin; without spaces by custom."""
 
     title: str = ""
     """One line for people."""
@@ -93,6 +94,14 @@ class Recipe(Table):
     regularizers: RegularizersRecipe = RegularizersRecipe()
     train: TrainRecipe = TrainRecipe()
     samples: SamplesRecipe = SamplesRecipe()
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_no_path(cls, given: str) -> str:
+        fault = fault_in(given)
+        if fault:
+            raise broken_rule("", fault, given, nearest_right(given))
+        return given
 
     @model_validator(mode="before")
     @classmethod

@@ -30,13 +30,17 @@ class Table(BaseModel):
     )
 
 
-def broken_rule(key: str, reason: str, given: Any = None) -> PydanticCustomError:
+def broken_rule(
+    key: str, reason: str, given: Any = None, suggestion: str = ""
+) -> PydanticCustomError:
     """The error of a table whose keys are right one by one and wrong together.
 
     Args:
-        key: The key to change, dotted and relative to the table that states the rule.
+        key: The key to change, dotted and relative to what states the rule: a table, or the key
+            itself, for which it is empty.
         reason: What is wrong and what mends it, as the user will read it.
         given: The value that was given under `key`, if one was.
+        suggestion: The nearest right value, if one is near.
     """
-    context = {"key": key, "reason": reason, "given": given}
+    context = {"key": key, "reason": reason, "given": given, "suggestion": suggestion}
     return PydanticCustomError(RULE, "{key}: {reason}", context)

@@ -28,6 +28,9 @@ def differences(runs: Sequence[RunRecord]) -> list[str]:
     measured = [(name, run) for name, run in named if _protocol(run)]
     lines = [_difference(named, "data", key, _data) for key in _DATA]
     lines += [_difference(measured, "protocol", key, _protocol) for key in _PROTOCOL]
+    lines.append(
+        _difference([(n, run) for n, run in named if run.summary], "figures", "units", _figures)
+    )
     silent = [name for name, run in named if run.summary and not _protocol(run)]
     if silent:
         lines.append(f"how it was measured is not written down: {', '.join(silent)}")
@@ -53,6 +56,13 @@ def _data(run: RunRecord) -> dict[str, Any]:
 
 def _protocol(run: RunRecord) -> dict[str, Any]:
     return (run.summary or {}).get("protocol", {})
+
+
+def _figures(run: RunRecord) -> dict[str, str]:
+    """In which units figures are: those of older runs are in what their tables came to."""
+    taken_off = bool(_data(run).get("standardize"))
+    given_back = (run.summary or {}).get("log_likelihood_nats_standardised") is not None
+    return {"units": "of a deviation" if taken_off and not given_back else "of the data"}
 
 
 def _words(value: Any) -> str:

@@ -24,33 +24,48 @@ def draw_plane(model: MultiscaleFlow, data: Tensor, path: Path) -> None:
         data: Points, ``(n, 2)``.
         path: The picture's file.
     """
-    limit = 1.25 * float(data.abs().max())
+    limit = 1.25 * float(model.preprocess(data.to(_device_of(model))).z.abs().max())
+    frame = in_own_units(model, torch.tensor([[-limit, -limit], [limit, limit]])).T
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     left.scatter(*data[:4000].T.numpy(), s=1, alpha=0.5, color="black")
     left.set_title("data")
     _draw_density(middle, model, limit)
     _draw_trajectories(right, model, data[:_PATHS])
+    # Lengths along the axes compare where their units are the same.
+    aspect = "equal" if frame.diff().unique().numel() == 1 else "auto"
+    for axes in (left, middle, right):
+        axes.set_aspect(aspect)
     for axes in (left, middle):
-        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        axes.set(xlim=frame[0].tolist(), ylim=frame[1].tolist())
     figure.savefig(path, dpi=110)
 
 
 def density_on_grid(model: MultiscaleFlow, limit: float, points: int = _GRID) -> Tensor:
     """Density at the centres of a square grid's cells over [−limit, limit]².
 
+    Of a flow that standardises its data first, these are standardised units; the densities are
+    those of the data in their own.
+
     Returns:
         Densities, ``(points, points)``: rows are y from low to high, columns x.
     """
     centres = (torch.arange(points) + 0.5) / points * 2 * limit - limit
     y, x = torch.meshgrid(centres, centres, indexing="ij")
-    places = torch.stack([x, y], dim=-1).to(_device_of(model))
-    return FlowDistribution(model, (2,)).log_prob(places).exp().cpu()
+    places = in_own_units(model, torch.stack([x, y], dim=-1).reshape(-1, 2))
+    density = FlowDistribution(model, (2,)).log_prob(places).double().exp()
+    return density.reshape(points, points).cpu()
+
+
+def in_own_units(model: MultiscaleFlow, places: Tensor) -> Tensor:
+    """Bring places ``(n, 2)`` as the blocks see them back to the data's units."""
+    return model.preprocess.generate(places.to(_device_of(model)))
 
 
 def _draw_density(axes: Axes, model: MultiscaleFlow, limit: float) -> None:
     density = density_on_grid(model, limit)
-    extent = (-limit, limit, -limit, limit)
+    low, high = in_own_units(model, torch.tensor([[-limit, -limit], [limit, limit]])).tolist()
+    extent = (low[0], high[0], low[1], high[1])
     axes.imshow(density.numpy(), extent=extent, origin="lower", cmap="magma")
     axes.set_title("learned density")
 
@@ -60,19 +75,22 @@ def _draw_trajectories(axes: Axes, model: MultiscaleFlow, points: Tensor) -> Non
     axes.plot(paths[..., 0].numpy(), paths[..., 1].numpy(), lw=0.8, color="tab:blue", alpha=0.7)
     axes.scatter(*paths[0].T.numpy(), s=8, color="black", label="data", zorder=3)
     axes.scatter(*paths[-1].T.numpy(), s=8, color="tab:orange", label="latent", zorder=3)
-    axes.set(title="trajectories", aspect="equal")
+    axes.set(title="trajectories")
     axes.legend(loc="upper right", fontsize="small")
 
 
 def trajectories(model: MultiscaleFlow, points: Tensor) -> Tensor:
-    """Paths from data to the latent variable through all blocks, ``(times, n, 2)``."""
+    """Paths from data to the latent variable through all blocks, ``(times, n, 2)``.
+
+    They are in the data's own units, the latent variable too.
+    """
     paths, x = [], model.enter(points.to(_device_of(model))).z
     for block in model.blocks:
         times = torch.linspace(0.0, block.end_time, _TIMES_IN_BLOCK)
         path = block.trajectory(x, times)
-        paths.append(path)
+        paths += [in_own_units(model, places) for places in path]
         x = path[-1]
-    return torch.cat(paths).cpu()
+    return torch.stack(paths).cpu()
 
 
 def _device_of(model: MultiscaleFlow) -> torch.device:

@@ -18,7 +18,7 @@ from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.threads import torch_threads
-from rnode_dyn.recipe.build import build_model, governed_blocks, load_splits
+from rnode_dyn.recipe.build import as_taken, build_model, governed_blocks, load_splits
 from rnode_dyn.recipe.load import load_recipe
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.html import write_report
@@ -28,7 +28,7 @@ from rnode_dyn.runs.checkpoints import check_resumable
 from rnode_dyn.runs.find import RUNS, find_run
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.history import RunLogger
-from rnode_dyn.runs.weights import load_flow
+from rnode_dyn.runs.weights import as_begun, load_flow
 from rnode_dyn.training.governor.build import build_governor
 from rnode_dyn.training.governor.governor import StepGovernor
 from rnode_dyn.training.loop.errors import DivergedError, LostProcessError
@@ -86,7 +86,7 @@ def run(
 
 
 def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Console) -> RunResult:
-    splits, model = _prepare(recipe)
+    splits, model = _prepare(recipe, RunFolder(Path(output)) if resume and output else None)
     folder = RunFolder(_folder_of_all(Path(output) if output else _new_folder(recipe)))
     try:
         trainers = _trainers(recipe, model, splits, folder, console)
@@ -110,11 +110,15 @@ def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Conso
         os.environ.pop(_RUN_FOLDER, None)
 
 
-def _prepare(recipe: Recipe) -> tuple[Splits, MultiscaleFlow]:
+def _prepare(recipe: Recipe, begun: RunFolder | None) -> tuple[Splits, MultiscaleFlow]:
     """Load the data and build the model: all that can be wrong with a recipe shows here."""
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     splits = load_splits(recipe)
-    return splits, build_model(recipe, splits.event)
+    if begun is not None and recipe.data.standardize:
+        check_resumable(begun)
+        recipe = as_begun(begun, recipe)
+    model = build_model(recipe, splits.event, scaling=splits.scaling)
+    return as_taken(splits, model), model
 
 
 def _trainers(

@@ -19,6 +19,7 @@ _REPORTED = (
     "bits_per_dim_bin_centre_stderr",
     "log_likelihood_nats",
     "log_likelihood_nats_stderr",
+    "log_likelihood_nats_standardised",
     "nfe_forward",
     "kinetic_energy",
     "jacobian_frobenius",

@@ -1,5 +1,9 @@
-"""What is raised of a run folder that cannot be used."""
+"""What is raised of a run folder that cannot be used, and warned of one that can."""
 
 
 class RunError(ValueError):
     """A run folder that cannot be used, and why."""
+
+
+class RunWarning(UserWarning):
+    """A run folder that can be used, with something about it that a user has to know."""

@@ -28,7 +28,7 @@ def find_run(path_or_name: str | Path) -> RunFolder:
         Traceback (most recent call last):
         rnode_dyn.runs.errors.RunError: nowhere is no run folder: it has no recipe.toml. ...
     """
-    there = RunFolder(Path(path_or_name).expanduser())
+    there = RunFolder(Path(path_or_name))
     newest = None if there.path.exists() else _newest(str(path_or_name))
     found = there if newest is None else RunFolder(newest)
     found.check_is_run()

@@ -1,6 +1,7 @@
 """The run folder: what lies where; reading what it weighs takes torch, and stands elsewhere."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ class RunFolder:
     """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(os.path.expanduser(self.path)))
 
     @property
     def recipe(self) -> Path:

@@ -1,6 +1,9 @@
 """From a run folder back to its trained flow."""
 
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,7 +13,7 @@ from rnode_dyn.recipe.build import build_model
 from rnode_dyn.recipe.load import load_recipe
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.runs.checkpoints import read_checkpoint
-from rnode_dyn.runs.errors import RunError
+from rnode_dyn.runs.errors import RunError, RunWarning
 from rnode_dyn.runs.folder import RunFolder
 
 _PREFIX = "model."
@@ -31,10 +34,9 @@ def load_flow(
         RecipeError: if an override is wrong.
     """
     checkpoint = folder.checkpoint(name)
-    recipe = load_recipe(folder.recipe, overrides)
-    model = build_model(recipe)
-    state = read_checkpoint(checkpoint)["state_dict"]
-    weights = {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
+    recipe = _overridden(folder, overrides)
+    weights = _weights_in(checkpoint)
+    model = build_model(_as_trained(folder, recipe, weights))
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -44,3 +46,43 @@ def load_flow(
         ) from error
     lay_out(model, torch.device("cpu"))
     return recipe, model.eval()
+
+
+def as_begun(folder: RunFolder, recipe: Recipe) -> Recipe:
+    """Return the recipe of the model that a run was begun with, given what is to go on.
+
+    Raises:
+        RunError: if its last checkpoint is damaged.
+    """
+    return _as_trained(folder, recipe, _weights_in(folder.last_checkpoint))
+
+
+def _overridden(folder: RunFolder, overrides: Iterable[str]) -> Recipe:
+    recipe, own = load_recipe(folder.recipe, overrides), load_recipe(folder.recipe)
+    if recipe.data.standardize != own.data.standardize:
+        raise RunError(
+            f"data.standardize is part of the flow in {folder.path}, and cannot be changed any "
+            "more: leave it out."
+        )
+    return recipe
+
+
+def _weights_in(checkpoint: Path) -> dict[str, Any]:
+    state = read_checkpoint(checkpoint)["state_dict"]
+    return {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
+
+
+def _as_trained(folder: RunFolder, recipe: Recipe, weights: dict[str, Any]) -> Recipe:
+    """Return the recipe that builds a model for these weights, which may be an old run's."""
+    if not recipe.data.standardize or any(k.startswith("preprocess.") for k in weights):
+        return recipe
+    warnings.warn(
+        f"{folder.path} is of a run whose weights lack the shift and scale that its data were "
+        f"standardised by: they were not kept then. The flow stays in standardised units: its "
+        f"samples and densities are of (x − shift)/scale, not of x. Train it anew to have them "
+        f"in the data's own units.",
+        RunWarning,
+        stacklevel=3,
+    )
+    data = recipe.data.model_copy(update={"standardize": False})
+    return recipe.model_copy(update={"data": data})

@@ -18,6 +18,14 @@ FIXED = {
 
 PIXELS = [name for name, source in DATA_SETS.items() if "levels" not in source.refuses]
 
+_OF_SOME = {
+    "columns": 3,
+    "variant": "a",
+    "standardize": True,
+    "checksums": {"a": "b"},
+    "on_bad_file": "skip",
+}
+
 
 def rows(splits: Splits) -> list[Tensor]:
     parts = (splits.train, splits.validation, splits.test)
@@ -44,6 +52,16 @@ def test_samples_are_what_the_event_says(load: Load) -> None:
         assert batch.dtype == torch.uint8
         # Every data set here has some pixel in the upper half of its range.
         assert splits.levels // 2 <= int(batch.max()) < splits.levels
+
+
+def test_slices_and_lists_take_samples(load: Load) -> None:
+    split = load(train_size=12).train
+    assert torch.equal(split[:200], split.head(12))
+    assert torch.equal(split[-3:], torch.stack([split[9], split[10], split[-1]]))
+    assert torch.equal(split[[5, 0]], torch.stack([split[5], split[0]]))
+    assert split[3:3].shape == (0, *split[0].shape)
+    with pytest.raises(IndexError, match="sample 12 is asked for, and there are 12"):
+        split[12]
 
 
 def test_description_agrees_with_what_is_loaded(
@@ -100,15 +118,14 @@ def test_options_take_effect_or_are_refused(name: str, load: Load, option: str) 
     [
         (name, option)
         for name, source in DATA_SETS.items()
-        for option in ("columns", "variant", "standardize", "checksums")
+        for option in _OF_SOME
         if option in source.refuses
     ],
     indirect=["name"],
 )
 def test_options_of_other_data_sets_are_refused(name: str, load: Load, option: str) -> None:
-    given = {"columns": 3, "variant": "a", "standardize": True, "checksums": {"a": "b"}}[option]
     with pytest.raises(DataError, match=f"^{option} = .* has no effect on {name}, for "):
-        load(**{option: given})
+        load(**{option: _OF_SOME[option]})
 
 
 @pytest.mark.parametrize("name", PIXELS, indirect=True)

@@ -17,6 +17,7 @@ from rnode_dyn import (
     RegularizedFlow,
     Shift,
     Squeeze,
+    Standardize,
     Transform,
 )
 from tests.flows.cases import FINE, randomize
@@ -27,6 +28,7 @@ TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "shift": lambda: Shift(-0.5),
     "squeeze": Squeeze,
     "composed": lambda: Compose([LogitTransform(0.05), Squeeze(), Shift(0.3), Squeeze()]),
+    "standardize": lambda: Standardize(torch.rand(SHAPE), 0.1 + torch.rand(SHAPE)),
     "nothing": lambda: Compose([]),
 }
 SHAPE = (2, 4, 4)

@@ -29,7 +29,7 @@ def packaged(write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
     """A folder of packaged recipes that holds `quickstart` and `ablation/none`."""
     folder = tmp_path / "packaged"
     for name, title in (("quickstart", "Digits"), ("ablation/none", "No penalty")):
-        text = f'name = "{name}"\ntitle = "{title}"\n[data]\ndataset = "digits"\n'
+        text = f'name = "{name.replace("/", "-")}"\ntitle = "{title}"\n[data]\ndataset = "digits"\n'
         write(text, f"packaged/{name}.toml")
     monkeypatch.setattr(library, "_FOLDERS", (folder,))
     return folder

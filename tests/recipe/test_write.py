@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnode_dyn.recipe.load import load_recipe, recipe_to_toml
+from rnode_dyn.recipe.naming import fault_in
 from rnode_dyn.recipe.schema import Recipe
 
 positive = st.floats(min_value=1e-9, max_value=1e3)
@@ -65,7 +66,7 @@ models = st.one_of(
 )
 recipes = st.fixed_dictionaries(
     {
-        "name": st.text(min_size=1, max_size=20),
+        "name": st.text(min_size=1, max_size=20).filter(lambda name: not fault_in(name)),
         "data": st.fixed_dictionaries({"dataset": st.sampled_from(["moons", "mnist"])}),
     },
     optional={

@@ -182,6 +182,19 @@ def test_what_was_measured_differently_is_said(tmp_path: Path) -> None:
     assert differences(runs[:1]) == []
 
 
+def test_figures_in_other_units_are_no_comparison(tmp_path: Path) -> None:
+    table = {"dataset": "npy", "standardize": True}
+    now = {**SUMMARY, "log_likelihood_nats_standardised": -2.6}
+    runs = [
+        make_run(tmp_path / "a", "old", data=table),
+        make_run(tmp_path / "b", "new", now, data=table),
+        make_run(tmp_path / "c", "plain", data={"dataset": "npy"}),
+    ]
+    said = "figures.units is not the same: old of a deviation; new of the data"
+    assert differences(runs[:2]) == [said]
+    assert differences(runs[1:]) == []
+
+
 @pytest.mark.parametrize("against", ["seconds", "steps"])
 def test_the_picture_is_legible_and_shows_each_run(against: str, tmp_path: Path) -> None:
     runs = [make_run(tmp_path / "a", "_$x^$"), make_run(tmp_path / "b", "other")]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -147,7 +148,9 @@ class StepGovernor(pl.Callback):
 
     def _measure(self, trainer: pl.Trainer, module: FlowTraining) -> Refinement:
         """Solve at n and 2n steps; one process measures for all."""
-        batch = self.batch.to(next(module.parameters()))  # their device and precision
+        weights = next(module.parameters())
+        # Their device and precision, but for data that are more precise than they.
+        batch = self.batch.to(weights.device, torch.promote_types(self.batch.dtype, weights.dtype))
         found = trainer.strategy.broadcast(refine(module.model, batch, self.blocks, SEED))
         self.gap = sum(found.gaps) * _bits(module)
         return found
