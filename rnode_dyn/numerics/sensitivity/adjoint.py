@@ -12,6 +12,7 @@ from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState, other_random_state, same_state
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.sensitivity.naming import described
 from rnode_dyn.numerics.sensitivity.once import once
 from rnode_dyn.numerics.sensitivity.reach import Reach
 from rnode_dyn.numerics.stats import CountedField, SolveStats
@@ -92,7 +93,7 @@ class AdjointRun(ABC):
         for tensor, version in self.read:
             if tensor._version != version:
                 raise RuntimeError(
-                    f"a tensor of shape {tuple(tensor.shape)} that the field reads (a buffer, a "
+                    f"{described(tensor, self.problem.field)} that the field reads (a buffer, a "
                     "mask, the seed of FrozenNoise) was changed between the solve and its "
                     "gradient, which evaluates the field again: change it before the solve or "
                     "after the gradient."
@@ -193,9 +194,9 @@ def _solve_unwatched(run: AdjointRun) -> Tensor:
     with torch.no_grad(), Reach() as reach:
         states = run.forward(run.problem.x0)
     if reach.wanting:
-        late = reach.wanting[0]
+        late = described(reach.wanting[0], run.problem.field)
         raise ValueError(
-            f"the field begins to use a tensor of shape {tuple(late.shape)} that wants a gradient "
+            f"the field begins to use {late} that wants a gradient "
             "after the solve's first evaluation, too late for this sensitivity: name it, "
             "ODEProblem(…, parameters=(tensor,)), make it a parameter of the field, or take "
             "DiscreteAdjoint()."

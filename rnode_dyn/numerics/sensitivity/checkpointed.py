@@ -131,7 +131,7 @@ class CheckpointedRun(AdjointRun):
         segment, x0 = self.segments[index], start.detach().requires_grad_()
         with torch.enable_grad():
             end, saved = self._remake(segment, x0)
-        refuse_unnamed_tensors(end, (x0, *self.parameters))
+        refuse_unnamed_tensors(end, (x0, *self.parameters), self.problem.field)
         wanted = [adjoint, *(grad[row] for row in segment.rows)]
         at_start, *gradients = self.pull_back([end, *saved], x0, wanted)
         return end.detach(), torch.zeros_like(x0) if at_start is None else at_start, gradients

@@ -1,13 +1,14 @@
 """Finding tensors that a field uses, that need a gradient, and that nobody has named."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
 from rnode_dyn.numerics.sensitivity.anchor import ANCHOR
+from rnode_dyn.numerics.sensitivity.naming import described
 
 
-def refuse_unnamed_tensors(output: Tensor, known: Iterable[Tensor]) -> None:
+def refuse_unnamed_tensors(output: Tensor, known: Iterable[Tensor], field: Callable) -> None:
     """Raise where the graph of ``output`` reaches a leaf that ``known`` does not cover.
 
     An adjoint differentiates with respect to what it is told of. The parameters of a module are
@@ -20,8 +21,8 @@ def refuse_unnamed_tensors(output: Tensor, known: Iterable[Tensor]) -> None:
     stranger = unnamed_leaf(output, known)
     if stranger is not None:
         raise ValueError(
-            f"the field uses a tensor of shape {tuple(stranger.shape)} that needs a gradient, and "
-            "that this sensitivity does not know of: make it a parameter of the field, an "
+            f"the field uses {described(stranger, field)} that needs a gradient, and that this "
+            "sensitivity does not know of: make it a parameter of the field, an "
             "nn.Module, name the tensor in ODEProblem(…, parameters=(tensor,)), or take "
             "DiscreteAdjoint()."
         )

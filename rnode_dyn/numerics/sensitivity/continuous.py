@@ -16,6 +16,7 @@ from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients
 from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
+from rnode_dyn.numerics.sensitivity.naming import described
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm
 from rnode_dyn.numerics.stepping.integrator import Integrator
@@ -44,10 +45,10 @@ class ContinuousRun(AdjointRun):
                 "DiscreteAdjoint() or CheckpointedAdjoint()."
             )
         if self.written:
-            shape = tuple(self.written[0][0].shape)
+            changed = described(self.written[0][0], self.problem.field)
             raise ValueError(
                 f"{self.name} solves an equation of its own, whose evaluations are others than the "
-                f"forward solve's, and this field changes a tensor of shape {shape} at each (a "
+                f"forward solve's, and this field changes {changed} at each (a "
                 "buffer: batch normalisation, spectral_norm, a counter): call field.eval(), or "
                 "take DiscreteAdjoint() or CheckpointedAdjoint()."
             )
@@ -135,7 +136,7 @@ class ContinuousRun(AdjointRun):
             slope = self.backward_field(t, x)
         if not slope.requires_grad:
             return slope, torch.zeros_like(x), adjoint.new_zeros(self._size())
-        refuse_unnamed_tensors(slope, (x, *self.parameters))
+        refuse_unnamed_tensors(slope, (x, *self.parameters), self.problem.field)
         by_x, *by_parameters = self.pull_back([slope], x, [adjoint.detach()])
         by_x = torch.zeros_like(x) if by_x is None else by_x
         return slope.detach(), by_x, self._flat(by_parameters)
