@@ -12,6 +12,7 @@ from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState, other_random_state, same_state
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.sensitivity.hooks import hooks_at_rest
 from rnode_dyn.numerics.sensitivity.once import once
 from rnode_dyn.numerics.sensitivity.reach import Reach
 from rnode_dyn.numerics.stats import CountedField, SolveStats
@@ -127,7 +128,8 @@ class AdjointRun(ABC):
             RuntimeError: if autograd cannot, with its reason.
         """
         try:
-            return torch.autograd.grad(outputs, [x, *self.parameters], grads, allow_unused=True)
+            with hooks_at_rest(self.parameters):
+                return torch.autograd.grad(outputs, [x, *self.parameters], grads, allow_unused=True)
         except (SolverError, torch.OutOfMemoryError):
             raise
         except RuntimeError as error:
