@@ -184,7 +184,7 @@ def is_a_sentence(error: Exception) -> bool:
 
 def solved(cell: Cell) -> Numbers:
     """Return what we compute."""
-    made, times = cell.case.make(), _Times.of(cell.asked)
+    made, times = cell.case.build(), _Times.of(cell.asked)
     x = made.x.requires_grad_()
     wanted = _keep_gradients({"x": x, **made.tensors, **times.wanting(cell.asked, cell.adaptive)})
     torch.manual_seed(SEED)
@@ -224,7 +224,7 @@ FIXED = (Attempt(0.0, DT), Attempt(DT, END - DT))
 
 def referred(case: Case, asked: Asked, attempts: Sequence[Attempt], adaptive: bool) -> Numbers:
     """Return what the reference computes over given steps."""
-    made, times = case.make(), _Times.of(asked)
+    made, times = case.build(), _Times.of(asked)
     x = made.x.requires_grad_()
     wanted = _keep_gradients({"x": x, **made.tensors, **times.wanting(asked, adaptive)})
     torch.manual_seed(SEED)
@@ -262,7 +262,7 @@ def _tried(case: Case, asked: Asked) -> tuple[Attempt, ...]:
     """The steps that the adaptive stepping tries; one that is not kept is tried again, shorter."""
     tried: list[tuple[float, float]] = []
     cell = Cell(case, "DiscreteAdjoint", True, Asked(asked.divergence, asked.penalties))
-    made = case.make()
+    made = case.build()
     torch.manual_seed(SEED)
     solver = Solver(_Noting(tried), cell.solver.stepping)
     with warnings.catch_warnings():

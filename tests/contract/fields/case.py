@@ -72,6 +72,11 @@ class Case:
     refused: Refused = RIGHT
     tolerance: float = 1e-7
 
+    def build(self) -> Made:
+        """Build it, the same one every time."""
+        torch.manual_seed(0)
+        return self.make()
+
     def __str__(self) -> str:
         return self.name
 

@@ -192,7 +192,7 @@ class Adapted(nn.Module):
 WRAPPERS = (
     Case("`MLPField`", lambda: of_module(mlp())),
     Case("`ConvField`", lambda: _conv(ConvField)),
-    Case("subclass of `MLPField` with another forward", lambda: of_module(randomized(Faster(2)))),
+    Case("subclass of `MLPField` with another forward", lambda: of_module(randomized(Faster(2, (8,), 'tanh')))),
     Case("subclass of `ConvField` with another forward", lambda: _conv(FasterConv)),
     Case("forward replaced on the instance", _replaced_forward),
     Case("forward hook", lambda: _hooked(before=False, inner=False)),
