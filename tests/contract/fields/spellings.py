@@ -61,6 +61,11 @@ class RequiredArgs(Bend):
         return self.at(t, x)
 
 
+class OtherNames(Bend):
+    def forward(self, time: Tensor, state: Tensor, args: Any = None) -> Tensor:
+        return self.at(time, state)
+
+
 class MoreArgs(Bend):
     def forward(self, t: Tensor, x: Tensor, *args: Any) -> Tensor:
         return self.at(t, x)
@@ -161,6 +166,7 @@ SPELLINGS = (
     Case("module `f(x, *, t)`", _module(TimeByName)),
     Case("module `f(t, x, args=None)`", _module(OptionalArgs)),
     Case("module `f(t, x, args)`", _module(RequiredArgs)),
+    Case("module `f(time, state, args=None)`", _module(OtherNames)),
     Case("module `f(t, x, *args)`", _module(MoreArgs)),
     Case("a buffer named `t`", _module(BufferT)),
     Case("a number named `t`", _module(NumberT)),

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from tests.contract.fields.case import REFUSED, Case, Made, Refused, of_module, randomized, start
+from tests.contract.fields.case import OWN_BACKWARD, REFUSED, Case, Made, Refused, of_module, randomized, start
 from tests.contract.fields.spellings import TimeFirst, function
 
 
@@ -92,6 +93,12 @@ class Attention(nn.Module):
         return self.attend(x, x, x, need_weights=False)[0] * (1 + t)
 
 
+class Math(Attention):
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            return super().forward(t, x)
+
+
 class Gated(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -136,12 +143,13 @@ UNUSUAL = (
     Case(
         "`checkpoint(use_reentrant=True)`",
         lambda: of_module(Checkpointed(True)),
-        Refused(by=frozenset({"CheckpointedAdjoint", "BacksolveAdjoint", "InterpolatingAdjoint"}), flow=True),  # noqa: E501
+        Refused(by=OWN_BACKWARD, flow=True),
     ),
     Case("reads `float(t)`", lambda: of_module(FloatTime()), Refused(along=True)),
     Case("branches by the time", lambda: of_module(Branches())),
     Case("gradient of a potential", lambda: of_module(Inner())),
-    Case("attention", lambda: of_module(Attention(), x=start(2, 2))),
+    Case("attention", lambda: of_module(Attention(), x=start(2, 2)), Refused(flow=True)),
+    Case("attention by `SDPBackend.MATH`", lambda: of_module(Math(), x=start(2, 2))),
     Case("`GRUCell`", lambda: of_module(Gated())),
     Case("in-place activation within", lambda: of_module(Through(lambda a: F.silu(a, inplace=True)))),
     Case("returns a tuple", _returns(lambda f: (f, f)), REFUSED),
