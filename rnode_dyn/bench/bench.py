@@ -15,7 +15,7 @@ from rnode_dyn.bench.threads import torch_threads
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.numerics.random_state import cuda_devices_of
+from rnode_dyn.numerics.seeding import random_state_kept
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.recipe.build import SENSITIVITIES, build_model, describe_event
 from rnode_dyn.recipe.schema import Recipe
@@ -93,7 +93,7 @@ def bench(recipe: Recipe, batch_size: int | None = None, rounds: int = 5) -> Ben
     with blaming_the_devices(recipe):
         fabric = Fabric(accelerator=train.accelerator, devices=1, precision=train.precision)
     dtype = torch.float64 if train.precision == "64-true" else torch.float32
-    with torch_threads(train.threads), torch.random.fork_rng(cuda_devices_of(fabric.device)):
+    with torch_threads(train.threads), random_state_kept(fabric.device):
         model = build_model(recipe, event).to(fabric.device, dtype).train()
         lay_out(model, fabric.device)
         kinds = _kinds(model, event, count, fabric)

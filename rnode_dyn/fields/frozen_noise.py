@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rnode_dyn.fields.as_field import as_field
-from rnode_dyn.numerics.random_state import drawing_from
+from rnode_dyn.numerics.seeding import seeded
 
 
 class FrozenNoise(nn.Module):
@@ -49,5 +49,5 @@ class FrozenNoise(nn.Module):
 
     def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # torchdyn's
         """Evaluate the field."""
-        with drawing_from(int(self.seed), x.device):
+        with seeded(x.device, int(self.seed)):
             return self.field(t, x)

@@ -19,7 +19,7 @@ from torchdyn.nn import DepthCat
 
 from rnode_dyn.fields.as_field import CalledField
 from rnode_dyn.numerics.calling import handed_the_time, timed_parts
-from rnode_dyn.numerics.random_state import cuda_devices_of
+from rnode_dyn.numerics.seeding import reseed, seeded
 from rnode_dyn.numerics.transforms import is_transformed
 
 _NAME = "value_and_vjp"
@@ -158,15 +158,14 @@ def _error(module: nn.Module, x: Tensor) -> float:
     offset, v = (torch.randn(x.shape, generator=generator).to(x) for _ in range(2))
     x, t = x.detach().clone().add_(offset, alpha=0.1), x.new_tensor(0.3)
     with (
-        torch.random.fork_rng(cuda_devices_of(x.device)),
+        seeded(x.device, 0),
         torch.autocast(x.device.type, enabled=False),
         handed_the_time(timed_parts(module), t),
     ):
-        torch.manual_seed(0)
         with torch.enable_grad():
             value = module(t, x.requires_grad_())
             (product,) = torch.autograd.grad(value, x, v)
-        torch.manual_seed(0)
+        reseed(x.device, 0)
         own_value, own = getattr(module, _NAME)(t, x.detach(), v)
     return max(_gap(own_value, value), _gap(own, product))
 

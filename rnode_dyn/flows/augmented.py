@@ -73,6 +73,6 @@ class AugmentedField:
 
     def error_mask(self, y: Tensor) -> Tensor:
         """Which entries take part in step-size control: all but the penalties."""
-        mask = torch.ones(y.shape[1:], dtype=torch.bool, device=y.device)
+        mask = torch.ones(y.shape[1:], dtype=torch.bool)
         mask[1 : self.channels] = False
         return mask

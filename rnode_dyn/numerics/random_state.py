@@ -1,24 +1,12 @@
 """The random state that a computation draws from: told, put back, and compared."""
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-
-
-def cuda_devices_of(device: torch.device) -> list[torch.device]:
-    """Return the devices whose random state a computation on ``device`` draws from.
-
-    Example:
-        >>> cuda_devices_of(torch.device("cpu"))
-        []
-    """
-    return [device] if device.type == "cuda" else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,28 +51,6 @@ def _generators_of(device: torch.device) -> Any:
     if device.type in ("cpu", "meta"):
         return None
     return torch.get_device_module(device.type)
-
-
-@contextmanager
-def drawing_from(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw torch's random numbers from a seed, and leave their state as it was.
-
-    Example:
-        >>> cpu = torch.device("cpu")
-        >>> with drawing_from(3, cpu):
-        ...     one = torch.rand(2)
-        >>> with drawing_from(3, cpu):
-        ...     print(torch.equal(torch.rand(2), one))
-        True
-    """
-    before, module = TorchRandomState.now(device), _generators_of(device)
-    torch.default_generator.manual_seed(seed)
-    if module is not None:
-        module.manual_seed(seed)
-    try:
-        yield
-    finally:
-        before.put_back()
 
 
 def other_random_state() -> tuple[Any, ...]:

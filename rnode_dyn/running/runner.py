@@ -179,6 +179,7 @@ def _finish(
         training_s=trained.past.training_s,
         seed=recipe.seed,
         governor=governor,
+        device=trained.device,
     )
     folder.write_summary(summary)
     write_report(folder)

@@ -36,6 +36,7 @@ def summarize(
     training_s: float,
     seed: int,
     governor: StepGovernor | None = None,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return ``summary.json``'s content.
 
@@ -47,6 +48,7 @@ def summarize(
         training_s: The same without validation.
         seed: The run's seed.
         governor: Who chose the training's steps, if anybody did.
+        device: Where it was trained.
     """
     figures = evaluation.as_dict()
     return {
@@ -57,7 +59,7 @@ def summarize(
         "training_s": round(training_s, 2),
         **_governed(governor),
         "seed": seed,
-        "versions": _versions(),
+        "versions": _versions(device),
     }
 
 
@@ -74,10 +76,10 @@ def _governed(governor: StepGovernor | None) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def _versions(device: torch.device) -> dict[str, str]:
     packages = ("rnode-dyn", "torch", "torchdyn", "pytorch-lightning", "torchvision")
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }

@@ -14,7 +14,7 @@ from rnode_dyn.data.splits import Event
 from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.numerics.random_state import cuda_devices_of
+from rnode_dyn.numerics.seeding import seeded
 from rnode_dyn.runs.past import Past
 from rnode_dyn.training.loop.clock import Clock
 from rnode_dyn.training.objectives.base import Objective
@@ -101,8 +101,7 @@ class FlowTraining(pl.LightningModule):
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Log the bits per dimension of a held-out batch, by the evaluation solver."""
-        with torch.random.fork_rng(cuda_devices_of(self.device)):
-            torch.manual_seed(_VALIDATION_SEED + batch_idx)
+        with seeded(self.device, _VALIDATION_SEED + batch_idx):
             bits = bits_of(self.model(self.dequantize(batch)), self.event)
         self.log("validation/bits_per_dim", bits.mean(), batch_size=len(batch), sync_dist=True)
 
