@@ -62,7 +62,8 @@ class AdjointRun(ABC):
         # An alias: a field that has closed over the start uses it as something else than its state.
         x0 = self.problem.x0.detach()
         with torch.no_grad(), Reach() as reach:
-            self.forward_field.known = self.forward_field(self.problem.span[0], x0)
+            self.first = self.forward_field(self.problem.span[0], x0)
+        self.forward_field.known = self.first
         self.written, self.draws = reach.written, not self.random.is_now()
         changing = {id(tensor) for tensor, _ in reach.written}
         self.read = [(tensor, v) for tensor, v in reach.read if id(tensor) not in changing]

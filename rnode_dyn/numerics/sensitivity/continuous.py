@@ -16,6 +16,7 @@ from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients
 from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
+from rnode_dyn.numerics.sensitivity.replay import is_same
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm
 from rnode_dyn.numerics.stepping.integrator import Integrator
@@ -79,11 +80,23 @@ class ContinuousRun(AdjointRun):
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Gradients:
         """Solve the adjoint equation and hand out its parts."""
+        self._refuse_another_field()
         self.take_back(kept)
         try:
             return self._solve_back(grad)
         finally:
             self.let_go()
+
+    def _refuse_another_field(self) -> None:
+        """Raise where the field is not what it was: what it keeps in no tensor shows only here."""
+        again = self.backward_field(self.problem.span[0], self.problem.x0.detach())
+        if not bool(is_same(again, self.first)):
+            raise RuntimeError(
+                f"the field that {self.name} goes back along is not the one it solved: at the "
+                "start it comes out different now, so that it depends on something that changes "
+                "(a counter, a buffer put in another's place, numbers drawn from elsewhere): keep "
+                "it fixed from the solve to its gradient, or take DiscreteAdjoint()."
+            )
 
     def _solve_back(self, grad: Tensor) -> Gradients:
         adjoint = torch.zeros_like(grad[0])
