@@ -34,6 +34,7 @@ class ContinuousRun(AdjointRun):
     ) -> None:
         super().__init__(problem, integrator, times, stats)
         self.used: list[bool] = []
+        self.same = torch.tensor(True)
 
     def prepare(self) -> None:
         """Refuse a field that is not the same function whenever it is evaluated."""
@@ -80,23 +81,26 @@ class ContinuousRun(AdjointRun):
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Gradients:
         """Solve the adjoint equation and hand out its parts."""
-        self._refuse_another_field()
+        self.same = self._is_the_same_field()
         self.take_back(kept)
         try:
             return self._solve_back(grad)
         finally:
             self.let_go()
 
-    def _refuse_another_field(self) -> None:
-        """Raise where the field is not what it was: what it keeps in no tensor shows only here."""
+    def _is_the_same_field(self) -> Tensor:
+        """Whether the field is what it was; what it keeps in no tensor shows only here."""
         again = self.backward_field(self.problem.span[0], self.problem.x0.detach())
-        if not bool(is_same(again, self.first)):
+        return is_same(again, self.first)
+
+    def _refuse_another_field(self, cause: SolverError) -> None:
+        if not bool(self.same):
             raise RuntimeError(
                 f"the field that {self.name} goes back along is not the one it solved: at the "
                 "start it comes out different now, so that it depends on something that changes "
                 "(a counter, a buffer put in another's place, numbers drawn from elsewhere): keep "
                 "it fixed from the solve to its gradient, or take DiscreteAdjoint()."
-            )
+            ) from cause
 
     def _solve_back(self, grad: Tensor) -> Gradients:
         adjoint = torch.zeros_like(grad[0])
@@ -105,6 +109,8 @@ class ContinuousRun(AdjointRun):
             if row is not None:
                 adjoint = adjoint + grad[row]
             if start != end:
+                # Not read here, which would wait for a GPU: a solve from NaN fails, and then it is.
+                adjoint = torch.where(self.same, adjoint, torch.nan)
                 y = self._solve(self.pack(row, adjoint, gradient), (start, end))
                 adjoint, gradient = self.unpack(y)
         return adjoint, self._per_parameter(gradient)
@@ -127,6 +133,7 @@ class ContinuousRun(AdjointRun):
             ):
                 y = step.x1
         except SolverError as error:
+            self._refuse_another_field(error)
             # The flat state has no samples; say which one the failing entry belongs to.
             error.worst_sample = self._sample_of(error.worst_sample)
             error.nfe = self.stats.nfe + self.stats.nfe_backward
