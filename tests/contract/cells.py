@@ -252,7 +252,9 @@ class _Noting(Dopri5):
         super().__init__()
         self.tried = tried
 
-    def advance(self, rhs: Any, t: float, dt: float, x: Tensor, slope: Tensor | None = None) -> Step:
+    def advance(
+        self, rhs: Any, t: float, dt: float, x: Tensor, slope: Tensor | None = None
+    ) -> Step:
         self.tried.append((t, dt))
         return super().advance(rhs, t, dt, x, slope)
 
@@ -315,7 +317,11 @@ def _weighed(value: Tensor) -> Tensor:
 
 def _difference(got: Numbers, right: Numbers, sensitivity: str) -> str | None:
     """Say what is not as it should be."""
-    error = EXACT_ERROR if sensitivity in ("DiscreteAdjoint", "CheckpointedAdjoint") else CONTINUOUS_ERROR
+    error = (
+        EXACT_ERROR
+        if sensitivity in ("DiscreteAdjoint", "CheckpointedAdjoint")
+        else CONTINUOUS_ERROR
+    )
     troubles = [
         *_off("value", got.values, right.values, EXACT_ERROR),
         *_off("gradient", got.gradients, right.gradients, error),

@@ -115,7 +115,9 @@ def unrolled(dynamics: Dynamics, x: Tensor, attempts: Sequence[Attempt]) -> list
     for attempt in attempts:
         slopes = [dynamics(attempt.t, y) if slope is None else slope]
         for row, c in zip(A, C[1:], strict=True):
-            slopes.append(dynamics(attempt.t + float(c) * attempt.dt, _plus(y, attempt.dt, row, slopes)))
+            slopes.append(
+                dynamics(attempt.t + float(c) * attempt.dt, _plus(y, attempt.dt, row, slopes))
+            )
         end = _plus(y, attempt.dt, B, slopes)
         last = dynamics(attempt.t + attempt.dt, end)
         slope = last if attempt.kept else slopes[0]

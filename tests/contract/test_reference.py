@@ -1,4 +1,4 @@
-"""The reference itself: its gradients are those of finite differences, its derivatives by times too.
+"""The reference itself: its gradients, by times too, are those of finite differences.
 
 Fields that draw or count are left out of the times, which are refused there, and those that never
 are right out of everything.
@@ -33,7 +33,9 @@ def one_in_four(cases: list[Case]) -> list[ParameterSet]:
 def total(state: State) -> Tensor:
     """All of a state in one number."""
     values = [value.flatten().sin() for value in state.values()]
-    return sum((torch.linspace(0.5, 1.5, len(v), dtype=v.dtype) @ v for v in values), torch.zeros(()))
+    return sum(
+        (torch.linspace(0.5, 1.5, len(v), dtype=v.dtype) @ v for v in values), torch.zeros(())
+    )
 
 
 def end_of(made: Made, asked: Asked, x: Tensor, attempts: tuple[Attempt, ...] = FIXED) -> State:

@@ -203,6 +203,8 @@ CHANGING_FIELDS = (
     Case("counter in a buffer", lambda: of_module(Counter(ages=False)), CHANGING),
     Case("counter that the value depends on", lambda: of_module(Counter(True)), CHANGING, 1e-3),
     Case("counter in a number", lambda: of_module(NumberCounter())),
-    Case("buffer replaced at every evaluation", lambda: of_module(Reassigned()), FROM_ELSEWHERE, 1e-3),
+    Case(
+        "buffer replaced at every evaluation", lambda: of_module(Reassigned()), FROM_ELSEWHERE, 1e-3
+    ),
     Case("last state kept", lambda: of_module(Cached())),
 )

@@ -11,7 +11,16 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from tests.contract.fields.case import OWN_BACKWARD, REFUSED, Case, Made, Refused, of_module, randomized, start
+from tests.contract.fields.case import (
+    OWN_BACKWARD,
+    REFUSED,
+    Case,
+    Made,
+    Refused,
+    of_module,
+    randomized,
+    start,
+)
 from tests.contract.fields.spellings import TimeFirst, function
 
 
@@ -151,7 +160,9 @@ UNUSUAL = (
     Case("attention", lambda: of_module(Attention(), x=start(2, 2)), Refused(flow=True)),
     Case("attention by `SDPBackend.MATH`", lambda: of_module(Math(), x=start(2, 2))),
     Case("`GRUCell`", lambda: of_module(Gated())),
-    Case("in-place activation within", lambda: of_module(Through(lambda a: F.silu(a, inplace=True)))),
+    Case(
+        "in-place activation within", lambda: of_module(Through(lambda a: F.silu(a, inplace=True)))
+    ),
     Case("returns a tuple", _returns(lambda f: (f, f)), REFUSED),
     Case("returns `None`", _returns(lambda f: None), REFUSED),
     Case("returns an array", _returns(lambda f: f.detach().numpy()), REFUSED),

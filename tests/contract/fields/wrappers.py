@@ -173,8 +173,6 @@ def _conv(kind: Callable[..., nn.Module]) -> Made:
     return of_module(randomized(kind(1, hidden=(2,), activation="tanh")), x=start(*IMAGE))
 
 
-
-
 class Adapted(nn.Module):
     """A frozen layer with an adapter beside it."""
 
@@ -192,7 +190,10 @@ class Adapted(nn.Module):
 WRAPPERS = (
     Case("`MLPField`", lambda: of_module(mlp())),
     Case("`ConvField`", lambda: _conv(ConvField)),
-    Case("subclass of `MLPField` with another forward", lambda: of_module(randomized(Faster(2, (8,), 'tanh')))),
+    Case(
+        "subclass of `MLPField` with another forward",
+        lambda: of_module(randomized(Faster(2, (8,), "tanh"))),
+    ),
     Case("subclass of `ConvField` with another forward", lambda: _conv(FasterConv)),
     Case("forward replaced on the instance", _replaced_forward),
     Case("forward hook", lambda: _hooked(before=False, inner=False)),
