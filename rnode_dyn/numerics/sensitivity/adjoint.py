@@ -12,7 +12,7 @@ from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState, other_random_state, same_state
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
-from rnode_dyn.numerics.sensitivity.hooks import hooks_at_rest
+from rnode_dyn.numerics.sensitivity.hooks import histories_cut, hooks_at_rest
 from rnode_dyn.numerics.sensitivity.once import once
 from rnode_dyn.numerics.sensitivity.reach import Reach
 from rnode_dyn.numerics.stats import CountedField, SolveStats
@@ -129,8 +129,15 @@ class AdjointRun(ABC):
             RuntimeError: if autograd cannot, with its reason.
         """
         try:
-            with hooks_at_rest(self.parameters):
-                return torch.autograd.grad(outputs, [x, *self.parameters], grads, allow_unused=True)
+            with hooks_at_rest(self.parameters), histories_cut(self.parameters):
+                return torch.autograd.grad(
+                    outputs,
+                    [x, *self.parameters],
+                    grads,
+                    # What lies behind a tensor that is no leaf is not ours to let go.
+                    retain_graph=not all(p.is_leaf for p in self.parameters),
+                    allow_unused=True,
+                )
         except (SolverError, torch.OutOfMemoryError):
             raise
         except RuntimeError as error:

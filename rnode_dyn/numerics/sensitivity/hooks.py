@@ -1,4 +1,4 @@
-"""Tensors' hooks, which are there for the whole gradient and not for parts of it."""
+"""Differentiating by tensors that belong to a larger graph, and leaving that as it is."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,3 +35,31 @@ def hooks_at_rest(tensors: Sequence[Tensor]) -> Iterator[None]:
             hooks.update(before)
         for tensor, grad in retained:
             tensor.grad = grad
+
+
+@contextmanager
+def histories_cut(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Differentiate by tensors each for itself, though one may have been computed from another.
+
+    A field uses a weight, and a code that was computed with it before the solve. Autograd would go
+    on from the code to the weight, which the larger graph does as well: that would count twice.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.ones((), requires_grad=True)
+        >>> code = 3 * weight
+        >>> with histories_cut([code]):
+        ...     torch.autograd.grad(weight + code, [weight, code])
+        (tensor(1.), tensor(1.))
+    """
+    handles = [t.grad_fn.register_prehook(_nothing) for t in tensors if t.grad_fn is not None]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _nothing(grads: Sequence[Tensor | None]) -> tuple[None, ...]:
+    """What goes on from a tensor where its history is cut; its own gradient is taken before."""
+    return (None,) * len(grads)
