@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
-from tests.contract.cells import EVERYTHING, SENSITIVITIES, Asked, Cell, outcome
+from tests.contract.cells import EVERYTHING, SENSITIVITIES, Asked, Cell
 from tests.contract.fields import GROUPS, Case
+from tests.contract.outcomes import outcome
 
 PAGE = Path(__file__).parents[1] / "docs" / "fields.md"
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"

@@ -6,8 +6,9 @@ product is run by ``make test-all``.
 
 import pytest
 
-from tests.contract.cells import EVERYTHING, SENSITIVITIES, Asked, Cell, outcome
+from tests.contract.cells import EVERYTHING, SENSITIVITIES, Asked, Cell
 from tests.contract.fields import FIELDS, Case
+from tests.contract.outcomes import outcome
 
 ALL_PENALTIES = EVERYTHING[-1].penalties
 # Asked of every field and sensitivity: the state, the times, and one flow or the other.

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
-from tests.contract.cells import SENSITIVITIES, Asked, Cell, outcome
+from tests.contract.cells import SENSITIVITIES, Asked, Cell
 from tests.contract.fields.case import CONTINUOUS, Case, Made, drawn, randomized, start, trained
+from tests.contract.outcomes import outcome
 
 WIDTH = 3
 

@@ -9,9 +9,10 @@ import torch
 from _pytest.mark import ParameterSet
 from torch import Tensor
 
-from tests.contract.cells import DT, END, FIXED, SEED, Asked, Numbers, referred
+from tests.contract.cells import DT, END, SEED, Asked
 from tests.contract.fields import FIELDS, Case, Made
 from tests.contract.fields.case import ALL
+from tests.contract.outcomes import FIXED, Numbers, referred
 from tests.contract.reference import Attempt, Dynamics, State, unrolled
 
 EPS = 1e-5

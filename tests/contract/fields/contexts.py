@@ -55,6 +55,30 @@ def made_per_sample() -> dict[str, Tensor]:
     return {"code": code, **trained(encoder), "context": torch.tanh(encoder(code))}
 
 
+class Encoding(Held):
+    """Computes its context once, before the solve, by a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.empty(0))
+        self.encoder = randomized(nn.Linear(4, 2))
+        self.context = torch.tanh(self.encoder(drawn(3, 4)))
+
+
+def _encoder_within() -> Made:
+    module = Encoding()
+    return Made(module, module.at, start(), {**trained(module), "context": module.context}, module)
+
+
+def _made_of_another() -> Made:
+    rate = leaf(2)
+    double = 2 * rate
+
+    def field(t: Tensor, x: Tensor) -> Tensor:
+        return torch.sin(double * x.flip(1) + t) - rate * x
+
+    return Made(field, field, start(), {"rate": rate, "double": double})
+
+
 def _own_start() -> Made:
     x = start().requires_grad_()
 
@@ -126,6 +150,8 @@ CONTEXTS = (
     Case("context held: not a leaf, a row a sample", lambda: _attribute(made_per_sample)),
     Case("context held by a frozen field: a leaf", lambda: _attribute(one, frozen=True)),
     Case("context held by a frozen field: not a leaf", lambda: _attribute(made, frozen=True)),
+    Case("context made by a layer of the field", _encoder_within),
+    Case("a leaf, and a tensor made of it", _made_of_another),
     Case("context in a list of dicts", _in_a_list),
     Case("context closed over: a leaf", lambda: _closure(one)),
     Case("context closed over: not a leaf", lambda: _closure(made)),
