@@ -1,17 +1,25 @@
 """Settings for all tests."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from rnode_dyn import RunResult
 
 # Tests run side by side, on small tensors: threads within each would only be in the way.
 torch.set_num_threads(1)
+
+# The same examples every time, so that a run says of a change and not of its luck. Others are
+# looked for by HYPOTHESIS_PROFILE=search.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Whatever is written as f(t, x) as a module that torchdyn and the flows can call."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -70,4 +71,12 @@ def as_field(given: Callable) -> nn.Module:
         return FunctionField(given)
     calling = calling_of(given)
     is_torchdyns = calling.is_plain and calling.takes_args and not timed_parts(given)
-    return given if is_torchdyns else CalledField(given)
+    return given if is_torchdyns and _names_the_time(given) else CalledField(given)
+
+
+def _names_the_time(module: nn.Module) -> bool:
+    """Whether torchdyn finds a ``t`` where it looks for one; it leaves the time out otherwise."""
+    try:
+        return "t" in inspect.getfullargspec(module.forward).args
+    except TypeError:
+        return False

@@ -6,12 +6,11 @@ All of them are derivatives of one evaluation: random numbers are drawn once, bu
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from rnode_dyn.fields.derivatives import AlongWatch, refuse_once_differentiable
 from rnode_dyn.fields.own_product import FieldWithProduct, OwnProduct
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.sensitivity.anchor import recorded
@@ -152,17 +151,22 @@ class _Evaluation:
     def __init__(self, field: Callable, t: Tensor, x: Tensor, with_push: bool) -> None:
         self.with_push = with_push
         self.recording = torch.is_grad_enabled()
+        watch = AlongWatch() if with_push else None
         with torch.inference_mode(False), torch.enable_grad():
             t, self.x = t.clone() if t.is_inference() else t, self._own(x)
             self.t = self._own(t) if with_push else t
             version = version_of(self.x)
-            with _TimeIsNotRead() if with_push else nullcontext():
+            with watch if watch is not None else nullcontext():
                 self.value = field(self.t, self.x)
         check_slope(self.value, x)
         check_unchanged(self.x, version)
         # Where nobody else wants a gradient, what was recorded is for us alone.
         wanted = x.requires_grad or t.requires_grad
         self.recording = self.recording and (wanted or self._reaches_more())
+        if watch is not None:
+            refuse_once_differentiable(self.value, self.x)
+        if watch is not None and self.recording:
+            watch.refuse_third_derivatives()
 
     def _own(self, tensor: Tensor) -> Tensor:
         """An alias of a tensor to differentiate with respect to, which a field may use besides."""
@@ -222,19 +226,6 @@ class _Evaluation:
             i.new_zeros((*shape, *i.shape)) if g is None else g
             for i, g in zip(inputs, found, strict=True)
         ]
-
-
-class _TimeIsNotRead(TorchDispatchMode):
-    """Refuses a field that reads a number off the time, so that ∂f/∂t cannot be seen."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and args[0].requires_grad:
-            raise ValueError(
-                "the field reads a number off the time or the state (float(t), t.item()), through "
-                "which no derivative goes, and a penalty asks for that derivative: write torch's "
-                "operations, torch.sin(t) and not math.sin(t)."
-            )
-        return func(*args, **(kwargs or {}))
 
 
 def _gradients(

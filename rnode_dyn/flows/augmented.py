@@ -6,10 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnode_dyn.fields.derivatives import refuse_once_differentiable
+from rnode_dyn.fields.own_product import FieldWithProduct
 from rnode_dyn.flows.divergence import Divergence, Linearization
 from rnode_dyn.flows.regularizers import Regularizer
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.slope import blame_arguments
+from rnode_dyn.numerics.transforms import within_transform
 
 
 class AugmentedField:
@@ -37,6 +40,7 @@ class AugmentedField:
         self.divergence, self.noise = divergence, noise
         self.regularizers, self.direction = tuple(regularizers), direction
         needs_push = any(r.needs_push for r in self.regularizers)
+        self.looked = False
         self.asked: dict[str, Any] = {"with_push": True} if needs_push else {}
 
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
@@ -49,12 +53,18 @@ class AugmentedField:
 
     def _linearize(self, t: Tensor, x: Tensor) -> Linearization:
         try:
-            return self.divergence.linearize(self.field, t, x, self.noise, **self.asked)
+            at = self.divergence.linearize(self.field, t, x, self.noise, **self.asked)
         except (SolverError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, TypeError) as error:
             # Said here of the state itself: the solver knows the whole row.
             blame_arguments(error, x, ())
+        if not self.looked and at.value.requires_grad and not within_transform():
+            # Once a solve: what a field is made of does not change on the way.
+            self.looked = True
+            if not isinstance(self.field, FieldWithProduct):
+                refuse_once_differentiable(at.value, x)
+        return at
 
     @property
     def channels(self) -> int:

@@ -12,6 +12,7 @@ from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState, other_random_state, same_state
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.sensitivity.hooks import histories_cut, hooks_at_rest
 from rnode_dyn.numerics.sensitivity.naming import described
 from rnode_dyn.numerics.sensitivity.once import once
 from rnode_dyn.numerics.sensitivity.reach import Reach
@@ -62,7 +63,8 @@ class AdjointRun(ABC):
         # An alias: a field that has closed over the start uses it as something else than its state.
         x0 = self.problem.x0.detach()
         with torch.no_grad(), Reach() as reach:
-            self.forward_field.known = self.forward_field(self.problem.span[0], x0)
+            self.first = self.forward_field(self.problem.span[0], x0)
+        self.forward_field.known = self.first
         self.written, self.draws = reach.written, not self.random.is_now()
         changing = {id(tensor) for tensor, _ in reach.written}
         self.read = [(tensor, v) for tensor, v in reach.read if id(tensor) not in changing]
@@ -128,7 +130,15 @@ class AdjointRun(ABC):
             RuntimeError: if autograd cannot, with its reason.
         """
         try:
-            return torch.autograd.grad(outputs, [x, *self.parameters], grads, allow_unused=True)
+            with hooks_at_rest(self.parameters), histories_cut(self.parameters):
+                return torch.autograd.grad(
+                    outputs,
+                    [x, *self.parameters],
+                    grads,
+                    # What lies behind a tensor that is no leaf is not ours to let go.
+                    retain_graph=not all(p.is_leaf for p in self.parameters),
+                    allow_unused=True,
+                )
         except (SolverError, torch.OutOfMemoryError):
             raise
         except RuntimeError as error:

@@ -29,16 +29,19 @@ class BacksolveRun(ContinuousRun):
         super().__init__(problem, integrator, times, stats)
         self.seminorm = seminorm
         self.kept: tuple[Tensor, ...] = ()
+        self.end_speed: Tensor | None = None
 
     def forward(self, x0: Tensor) -> Tensor:
         """Solve, keeping the saved states and the end."""
-        end = x0
+        end, end_slope = x0, None
         reader = StateReader(self.integrator.algorithm, self.forward_field, self.times)
         states = [state for _, state in reader.at_start(self.problem.span[0], x0)]
         for step in self._forward_steps():
             states += [state for _, state in reader.within(step)]
-            end = step.x1
+            end, end_slope = step.x1, step.end_slope
         self.kept = (torch.stack(states), end)
+        # Its size alone: enough to tell another field by, and no further state to keep.
+        self.end_speed = None if end_slope is None else end_slope.norm()
         return self.kept[0]
 
     def release(self) -> tuple[Tensor, ...]:
@@ -74,6 +77,8 @@ class BacksolveRun(ContinuousRun):
         """Return f, −aᵀ ∂f/∂x and −aᵀ ∂f/∂θ as one vector."""
         state, adjoint, _ = self._parts(y)
         slope, by_x, by_parameters = self.vjp(t, state, adjoint)
+        if t == self.problem.span[1]:
+            self.note(slope.norm(), self.end_speed)
         return torch.cat([slope.reshape(-1), -by_x.reshape(-1), -by_parameters])
 
     def error_norm(self) -> ErrorNorm:

@@ -19,6 +19,7 @@ from rnode_dyn.numerics.sensitivity.replay import (
     RecordedField,
     Replay,
     ReplayedField,
+    is_same,
 )
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.dense import StateReader
@@ -119,7 +120,7 @@ class CheckpointedRun(AdjointRun):
                 end, adjoint, gradients = self._differentiate(i, kept[i], adjoint, grad)
                 totals = add_up(totals, gradients)
                 last = i + 1 == len(kept)
-                same.append(_agree(*((end.norm(), self.end_size) if last else (end, kept[i + 1]))))
+                same.append(is_same(*((end.norm(), self.end_size) if last else (end, kept[i + 1]))))
                 watch.note(adjoint, self.segments[i].steps[0].t, -self.segments[i].steps[0].dt)
         watch.conclude_all(totals, adjoint, self.problem.span[0], same)
         return (adjoint + grad[0] if self.saves_start else adjoint), totals
@@ -149,12 +150,6 @@ class CheckpointedRun(AdjointRun):
             saved += [state for _, state in reader.within(step)]
             x, slope = step.x1, step.end_slope
         return x, saved
-
-
-def _agree(remade: Tensor, kept: Tensor) -> Tensor:
-    """Whether a remade state is the one kept, but for the rounding of operations in any order."""
-    tolerance = torch.finfo(kept.dtype).eps ** 0.5
-    return ((remade - kept).abs() <= tolerance * (1 + kept.abs().amax())).all()
 
 
 @dataclass(frozen=True)

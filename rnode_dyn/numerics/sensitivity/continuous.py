@@ -17,6 +17,7 @@ from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients
 from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
 from rnode_dyn.numerics.sensitivity.naming import described
+from rnode_dyn.numerics.sensitivity.replay import is_same
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm
 from rnode_dyn.numerics.stepping.integrator import Integrator
@@ -34,6 +35,7 @@ class ContinuousRun(AdjointRun):
     ) -> None:
         super().__init__(problem, integrator, times, stats)
         self.used: list[bool] = []
+        self.same: list[Tensor] = []
 
     def prepare(self) -> None:
         """Refuse a field that is not the same function whenever it is evaluated."""
@@ -80,11 +82,32 @@ class ContinuousRun(AdjointRun):
 
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Gradients:
         """Solve the adjoint equation and hand out its parts."""
+        self.same = []
         self.take_back(kept)
         try:
-            return self._solve_back(grad)
+            gradients = self._solve_back(grad)
         finally:
             self.let_go()
+        self._refuse_another_field()
+        return gradients
+
+    def note(self, again: Tensor, before: Tensor | None) -> None:
+        """Note whether a slope of the backward solve is the one that the forward solve had there.
+
+        What a field keeps in no tensor, a counter say, shows in nothing else.
+        """
+        if before is not None:
+            self.same.append(is_same(again, before))
+
+    def _refuse_another_field(self) -> None:
+        if self.same and not bool(torch.stack(self.same).all()):
+            raise RuntimeError(
+                f"the field that {self.name} goes back along is not the one it solved: at the same "
+                "time and state it comes out different now, so that it depends on something that "
+                "changes (a counter, a buffer put in another's place, numbers drawn from "
+                "elsewhere): keep it fixed from the solve to its gradient, or take "
+                "DiscreteAdjoint()."
+            )
 
     def _solve_back(self, grad: Tensor) -> Gradients:
         adjoint = torch.zeros_like(grad[0])

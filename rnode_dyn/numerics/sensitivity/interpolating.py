@@ -66,7 +66,9 @@ class InterpolatingRun(ContinuousRun):
     def slopes(self, t: float, y: Tensor) -> Tensor:
         """Return −aᵀ ∂f/∂x and −aᵀ ∂f/∂θ as one vector."""
         adjoint, _ = self.unpack(y)
-        _, by_x, by_parameters = self.vjp(t, self.state(t), adjoint)
+        slope, by_x, by_parameters = self.vjp(t, self.state(t), adjoint)
+        if t == self.problem.span[0]:
+            self.note(slope, self.first)
         return torch.cat([-by_x.reshape(-1), -by_parameters])
 
     def error_norm(self) -> ErrorNorm:

@@ -93,8 +93,11 @@ def _written_by(func: Any, args: Any, kwargs: dict[str, Any]) -> list[Tensor]:
 
 
 def _memory(tensor: Tensor) -> int:
-    """Which memory a tensor stands in, the same for all its views."""
-    return tensor.untyped_storage()._cdata
+    """Which memory a tensor stands in, the same for all its views; a sparse one has none."""
+    try:
+        return tensor.untyped_storage()._cdata
+    except NotImplementedError:
+        return id(tensor)
 
 
 def _tensors_in(tree: Any) -> list[Tensor]:

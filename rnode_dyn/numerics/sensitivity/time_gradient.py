@@ -14,6 +14,7 @@ from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState
 from rnode_dyn.numerics.sensitivity.once import once
 from rnode_dyn.numerics.sensitivity.reach import Reach
+from rnode_dyn.numerics.sensitivity.replay import is_same
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 
 _NAME = "the gradient with respect to a time"
@@ -66,11 +67,17 @@ def _moved(problem: ODEProblem, x: Tensor, t: Any, direction: float, stats: Solv
 
 
 def _speed(problem: ODEProblem, t: float, x: Tensor, stats: SolveStats) -> Tensor:
-    """The field at a time and state, by one more evaluation, which must change nothing."""
-    random = TorchRandomState.now(x.device)
-    with torch.no_grad(), Reach() as reach:
-        speed = CountedField(problem, stats)(t, x)
-    if reach.written or not random.is_now():
+    """The field at a time and state, by evaluations of its own, which must change nothing.
+
+    There are two of them: what a field draws from elsewhere, or keeps in no tensor, shows in that
+    the second differs from the first.
+    """
+    random, field = TorchRandomState.now(x.device), CountedField(problem, stats)
+    with torch.no_grad():
+        with Reach() as reach:
+            speed = field(t, x)
+        again = field(t, x)
+    if reach.written or not random.is_now() or not bool(is_same(again, speed)):
         raise ValueError(
             "a time wants a gradient, which is the field at that time, and the field is not the "
             "same whenever it is evaluated: it draws random numbers or changes a buffer. Freeze "
