@@ -54,6 +54,8 @@ class EpochShuffle(Sampler[int]):
         True
         """
         self._read = {epoch: read}
+        # Worker processes read ahead before Lightning has told the epoch.
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return self.size

@@ -8,8 +8,12 @@ from pydantic_core import PydanticCustomError
 Count = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Minutes = Annotated[float, Field(gt=0, le=10_000_000)]  # 19 years
 NonNegative = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
+
+MAX_THREADS = 1024
+"""Threads of torch: at some number above, it is a segmentation fault."""
 
 RULE = "recipe_rule"
 """The pydantic error type of a rule between keys, as `broken_rule` makes it."""

@@ -57,7 +57,7 @@ def summarize(
         "training_s": round(training_s, 2),
         **_governed(governor),
         "seed": seed,
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -74,7 +74,8 @@ def _governed(governor: StepGovernor | None) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of what the figures depend on, and the device."""
     packages = ("rnode-dyn", "torch", "torchdyn", "pytorch-lightning", "torchvision")
     return {
         "python": platform.python_version(),

@@ -7,6 +7,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
+from rnode_dyn.runs.checkpoint_files import CheckpointFiles
 from rnode_dyn.runs.folder import RunFolder
 
 
@@ -27,6 +28,11 @@ class Keeper(ModelCheckpoint):
         )
         self.folder = folder
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """See to it that checkpoints are whole, whoever writes them."""
+        trainer.strategy.checkpoint_io = CheckpointFiles(self.folder)
+        super().setup(trainer, pl_module, stage)
+
     def follow(self, earlier: "Keeper") -> None:
         """Go on from an earlier stage: its best weights stay until better ones come."""
         self.load_state_dict(earlier.state_dict())
@@ -35,6 +41,8 @@ class Keeper(ModelCheckpoint):
         """Go on with the best score so far, also where the run's folder has been moved."""
         best, last = str(self.folder.best_checkpoint), str(self.folder.last_checkpoint)
         here: dict[str, Any] = {"dirpath": self.dirpath}
+        if state_dict["best_model_path"] and not self.folder.best_checkpoint.is_file():
+            return  # it was damaged: what comes next is the best
         if state_dict["best_model_path"]:
             scores = {best: state_dict["best_model_score"]}
             here |= {"best_k_models": scores, "best_model_path": best, "kth_best_model_path": best}
