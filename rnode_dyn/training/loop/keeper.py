@@ -1,5 +1,7 @@
 """Checkpoints: the last weights and the best, over all stages of a run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,6 +10,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.trainer.states import TrainerFn
 
 from rnode_dyn.runs.checkpoint_files import CheckpointFiles
+from rnode_dyn.runs.checkpoints import read_checkpoint
 from rnode_dyn.runs.folder import RunFolder
 
 
@@ -67,4 +70,19 @@ class Keeper(ModelCheckpoint):
             self.best_model_score = self.kth_value = score
             trainer.save_checkpoint(path)
         # Saved behind the best, whose score it holds: a run that goes on compares with that.
-        trainer.save_checkpoint(self.folder.last_checkpoint)
+        with self._trained_weights(trainer.lightning_module):
+            trainer.save_checkpoint(self.folder.last_checkpoint)
+
+    @contextmanager
+    def _trained_weights(self, module: pl.LightningModule) -> Iterator[None]:
+        """Give a module that has been given the average of its weights the weights themselves.
+
+        A run that is to train on goes on from them.
+        """
+        trained = read_checkpoint(self.folder.last_checkpoint).get("current_model_state")
+        average = {name: value.clone() for name, value in module.state_dict().items()}
+        module.load_state_dict(average if trained is None else trained)
+        try:
+            yield
+        finally:
+            module.load_state_dict(average)

@@ -95,13 +95,13 @@ class SavePoints(pl.Callback):
             raise KeyboardInterrupt
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Validations of the epoch are over."""
+        """Save the end, which is perhaps still to be validated, before weights are averaged."""
         self._validating = False
+        if trainer.fit_loop.done and trainer.global_step != self._saved_step:
+            self._save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the end, which is perhaps to be validated."""
-        self._validating = False
-        self._save(trainer)
+        """Stop, if asked to."""
         asked = self._decide(trainer)[0]
         self._leave()
         if asked:
