@@ -5,9 +5,9 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
-from rnode_dyn.cli.printing import errors
+from rnode_dyn.cli.printing import errors, note
 
 WRONG_INPUT = 2
 FAILED = 1
@@ -23,9 +23,9 @@ def guarded(command: Command) -> Command:
     def run_guarded(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except KeyboardInterrupt:
-            errors().print("interrupted", style="yellow")
-            raise typer.Exit(INTERRUPTED) from None
+        except KeyboardInterrupt as interruption:
+            note(str(interruption) or "interrupted")
+            raise typer.Exit(getattr(interruption, "status", INTERRUPTED)) from None
         except (OSError, ValueError, RuntimeError) as error:
             status = exit_status(error)
             if status is None:
@@ -43,9 +43,9 @@ def exit_status(error: Exception) -> int | None:
     from rnode_dyn.evaluation.errors import TooManyDimensionsError
     from rnode_dyn.numerics.errors import SolverError
     from rnode_dyn.recipe.errors import RecipeError
-    from rnode_dyn.runs.errors import RunError
+    from rnode_dyn.runs.errors import RunError, SaveError
 
-    if isinstance(error, SolverError):
+    if isinstance(error, SolverError | SaveError):
         return FAILED
     told = (RecipeError, DataError, RunError, TooManyDimensionsError, OSError)
     return WRONG_INPUT if isinstance(error, told) else None
@@ -53,4 +53,4 @@ def exit_status(error: Exception) -> int | None:
 
 def _say(error: Exception) -> None:
     message = "\n".join([str(error), *getattr(error, "__notes__", [])])
-    errors().print(f"[red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    errors().print(Text.assemble(("error:", "red"), f" {message}"), soft_wrap=True)

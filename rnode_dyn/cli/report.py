@@ -34,6 +34,7 @@ def report_command(
     if len({path.resolve() for path in paths}) < len(paths):
         raise typer.BadParameter("a RUN is given twice: give each once")
     runs = [read_record(find_run(path)) for path in paths]
+    note(*(damage for run in runs for damage in run.damaged))
     from rnode_dyn.report.curves import has_curve
     from rnode_dyn.report.html import write_report
 

@@ -79,7 +79,9 @@ def nests_deeper(value: Any, levels: int) -> bool:
     """
     found = [value]
     for _ in range(levels):
-        inner = [item.values() if isinstance(item, dict) else item for item in found if _holds(item)]
+        inner = [
+            item.values() if isinstance(item, dict) else item for item in found if _holds(item)
+        ]
         found = [value for values in inner for value in values]
     return any(map(_holds, found))
 

@@ -24,7 +24,7 @@ from rnode_dyn.recipe.load import load_recipe, recipe_to_toml
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.html import write_report
 from rnode_dyn.report.pictures import draw_pictures
-from rnode_dyn.running.changes import accept_changes
+from rnode_dyn.running.accept import accept_changes
 from rnode_dyn.running.fingerprint import fingerprint
 from rnode_dyn.running.summary import summarize, versions
 from rnode_dyn.runs.checkpoints import read_checkpoint

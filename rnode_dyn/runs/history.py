@@ -101,9 +101,7 @@ class RunLogger(Logger):
         checkpoint = read_checkpoint(self.folder.last_checkpoint)
         rows = kept_beside(checkpoint).get("rows")
         if rows is None:  # an older version's
-            rows = self._rows_until(
-                checkpoint["rnode_dyn"]["steps"] + checkpoint["global_step"]
-            )
+            rows = self._rows_until(checkpoint["rnode_dyn"]["steps"] + checkpoint["global_step"])
         self.file.keep(rows)
 
     def _rows_until(self, reached: int) -> int:

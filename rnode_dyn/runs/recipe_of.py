@@ -6,7 +6,6 @@ from rnode_dyn.recipe.errors import RecipeError
 from rnode_dyn.recipe.load import load_recipe, recipe_from_toml
 from rnode_dyn.recipe.read import read_toml
 from rnode_dyn.recipe.schema import Recipe
-from rnode_dyn.runs.checkpoints import read_checkpoint
 from rnode_dyn.runs.errors import RunError
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.kept import kept_beside
@@ -40,6 +39,8 @@ def recipe_of(
 
 
 def _kept(folder: RunFolder) -> str | None:
+    from rnode_dyn.runs.checkpoints import read_checkpoint  # which needs torch
+
     for path in (folder.last_checkpoint, folder.previous_checkpoint, folder.best_checkpoint):
         try:
             kept = kept_beside(read_checkpoint(path))

@@ -1,23 +1,31 @@
 """From a run folder back to its trained flow."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.build import build_model
-from rnode_dyn.recipe.load import load_recipe
 from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.runs.changes import changes_in, table_of
 from rnode_dyn.runs.checkpoints import read_checkpoint
 from rnode_dyn.runs.errors import RunError
 from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.kept import kept_beside
+from rnode_dyn.runs.recipe_of import recipe_of
 
 _PREFIX = "model."
 
 
 def load_flow(
-    folder: RunFolder, name: str | None = None, overrides: Iterable[str] = ()
+    folder: RunFolder,
+    name: str | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> tuple[Recipe, MultiscaleFlow]:
     """Return a run's recipe and its trained flow, in evaluation mode, on the CPU.
 
@@ -25,15 +33,17 @@ def load_flow(
         folder: The run.
         name: Which weights, as for :meth:`RunFolder.checkpoint`.
         overrides: Keys of the recipe and other values for them, such as ``solver.eval.rtol=1e-7``.
+        tell: Takes a sentence where ``recipe.toml`` is not what the weights were trained with.
 
     Raises:
         RunError: if the folder is no run, has no such weights, or its recipe is another model's.
         RecipeError: if an override is wrong.
     """
     checkpoint = folder.checkpoint(name)
-    recipe = load_recipe(folder.recipe, overrides)
+    recipe = recipe_of(folder, overrides, tell=tell)
     model = build_model(recipe)
-    state = read_checkpoint(checkpoint)["state_dict"]
+    kept = read_checkpoint(checkpoint)
+    state = kept["state_dict"]
     weights = {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
     try:
         model.load_state_dict(weights)
@@ -42,5 +52,19 @@ def load_flow(
             f"the weights in {checkpoint} do not fit the model of {folder.recipe}: has the "
             "recipe been changed since?"
         ) from error
+    _tell_of_changes(folder, kept, tell)
     lay_out(model, torch.device("cpu"))
     return recipe, model.eval()
+
+
+def _tell_of_changes(
+    folder: RunFolder, checkpoint: dict[str, Any], tell: Callable[[str], None]
+) -> None:
+    """Say what a recipe has otherwise that figures depend on, be it changed or cut off."""
+    trained = kept_beside(checkpoint).get("recipe")
+    if trained is None:  # an older version's checkpoint
+        return
+    now = recipe_of(folder).model_dump(exclude_none=True)
+    for change in changes_in(table_of(trained), now):
+        if change.is_measured:
+            tell(f"{folder.recipe} says {change}, when the weights were trained")

@@ -27,6 +27,7 @@ class Keeper(ModelCheckpoint):
             filename="best",
             monitor="validation/bits_per_dim",
             save_last=True,
+            save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
         self.folder = folder
@@ -52,6 +53,7 @@ class Keeper(ModelCheckpoint):
         if state_dict["last_model_path"]:
             here["last_model_path"] = last
         super().load_state_dict({**state_dict, **here})
+        self.current_score = state_dict["current_score"]
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the last weights also where they are not the best, which Lightning leaves out."""
@@ -59,6 +61,9 @@ class Keeper(ModelCheckpoint):
         training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if training and self._last_global_step_saved != trainer.global_step:
             trainer.save_checkpoint(self.folder.last_checkpoint)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save nothing here, where Lightning would: weights may have been averaged by now."""
 
     def keep_the_end(self, trainer: pl.Trainer, bits: float) -> None:
         """Save what a limit cut off between two validations, ``bits`` being its score."""

@@ -64,13 +64,13 @@ def place_of(trainer: pl.Trainer, *, validating: bool, validation_due: bool) -> 
     Args:
         trainer: The trainer.
         validating: Whether it is in a validation, or just behind one: Lightning counts the step
-            that led there as done only afterwards.
+            that led there as done only afterwards. So it does with one that it goes on from.
         validation_due: Whether that validation is still to come.
     """
     loop = trainer.fit_loop
     progress = loop.epoch_loop.batch_progress
     epoch, batch, batches = trainer.current_epoch, progress.current.ready, _batches(trainer)
-    if batch and loop.epoch_progress.current.processed == loop.epoch_progress.current.ready:
+    if batch and loop.epoch_progress.current.completed == loop.epoch_progress.current.ready:
         epoch -= 1  # at the end of a training, which counts an epoch that it cuts off as done
     elif not batch and epoch:
         epoch, batch = epoch - 1, batches
@@ -79,7 +79,7 @@ def place_of(trainer: pl.Trainer, *, validating: bool, validation_due: bool) -> 
         batch,
         batches,
         total=progress.total.ready,
-        stepped=loop.epoch_loop._batches_that_stepped + validating,
+        stepped=loop.epoch_loop._batches_that_stepped + (validating or loop.restarting),
         accumulate=trainer.accumulate_grad_batches,
         validation_due=validation_due,
     )
@@ -98,19 +98,26 @@ def before_the_batch(trainer: pl.Trainer) -> Iterator[None]:
             counts.ready += 1
 
 
-def wind_to(checkpoint: dict[str, Any], place: Place) -> None:
+def wind_to(checkpoint: dict[str, Any], place: Place, *, ended: bool = False) -> None:
     """Rewrite Lightning's own counts in a checkpoint, so that it goes on at a place, in place.
 
     Lightning knows how to go on from some of the moments at which it can be asked to save: after
     a batch that no validation follows, and in the midst of a validation. From others it repeats
     a log, skips a validation or begins another epoch. So every place is told as one of those two.
+
+    Args:
+        checkpoint: As Lightning has read it.
+        place: Where to go on.
+        ended: Whether a limit of steps has ended the training there: an epoch that it has cut off
+            counts as done.
     """
     if place.at_the_start:
         checkpoint.pop("loops", None)
         return
     loops = checkpoint["loops"]["fit_loop"]
     due, epoch = place.validation_due, place.next_epoch
-    loops["epoch_progress"] = _twice(_counts(epoch + 1, epoch + 1, epoch, epoch))
+    done = epoch + 1 if ended and not due and not place.ends_the_epoch else epoch
+    loops["epoch_progress"] = _twice(_counts(epoch + 1, epoch + 1, done, done))
     batch, open_batches = 0 if place.ends_the_epoch else place.batch, 0 if due else 1
     loops["epoch_loop.batch_progress"] = {
         "current": _counts(batch, batch, batch, batch - open_batches),

@@ -117,9 +117,7 @@ class SavePoints(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep the place, the length of ``metrics.csv``, the random states, and the run's facts."""
-        place = place_of(
-            trainer, validating=self._validating, validation_due=self._validation_due
-        )
+        place = place_of(trainer, validating=self._validating, validation_due=self._validation_due)
         keep_beside(
             checkpoint,
             {
@@ -138,8 +136,8 @@ class SavePoints(pl.Callback):
         """Go on at the place that was kept."""
         kept, self._goes_on = kept_beside(checkpoint), True
         if "place" in kept:
-            place = Place(**kept["place"])
-            wind_to(checkpoint, place.accumulating(trainer.accumulate_grad_batches))
+            place = Place(**kept["place"]).accumulating(trainer.accumulate_grad_batches)
+            wind_to(checkpoint, place, ended=0 < trainer.max_steps <= checkpoint["global_step"])
             self._states = kept["random"]
 
     def _save(self, trainer: pl.Trainer) -> None:
