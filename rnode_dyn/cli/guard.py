@@ -26,7 +26,7 @@ def guarded(command: Command) -> Command:
         except KeyboardInterrupt as interruption:
             note(str(interruption) or "interrupted")
             raise typer.Exit(getattr(interruption, "status", INTERRUPTED)) from None
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
             status = exit_status(error)
             if status is None:
                 raise
@@ -45,12 +45,22 @@ def exit_status(error: Exception) -> int | None:
     from rnode_dyn.recipe.errors import RecipeError
     from rnode_dyn.runs.errors import RunError, SaveError
 
-    if isinstance(error, SolverError | SaveError):
+    if isinstance(error, SolverError | SaveError) or _is_short_of_memory(error):
         return FAILED
     told = (RecipeError, DataError, RunError, TooManyDimensionsError, OSError)
     return WRONG_INPUT if isinstance(error, told) else None
 
 
+def _is_short_of_memory(error: Exception) -> bool:
+    """Whether it is what Python or torch raise of memory that is not there."""
+    short = ("can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in short)
+    )
+
+
 def _say(error: Exception) -> None:
-    message = "\n".join([str(error), *getattr(error, "__notes__", [])])
+    message = "\n".join(
+        [str(error) or "there is not enough memory", *getattr(error, "__notes__", [])]
+    )
     errors().print(Text.assemble(("error:", "red"), f" {message}"), soft_wrap=True)

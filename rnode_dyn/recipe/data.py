@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from rnode_dyn.recipe.names import DatasetName
-from rnode_dyn.recipe.tables import Count, NonNegativeInt, Table, Text, broken_rule
+from rnode_dyn.recipe.tables import Count, Table, Text, broken_rule
 
 _ONLY_WITH = {
     "channels": ("has its own", ("fake", "folder")),
@@ -61,7 +61,7 @@ class DataRecipe(Table):
     flips: bool = False
     """Whether half of the training images are mirrored left to right, at random."""
 
-    workers: NonNegativeInt = 0
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Processes that decode images or read mapped ones; 0: the training process does."""
 
     checksums: dict[str, Text] = Field(default_factory=dict)

@@ -55,12 +55,17 @@ def parse_override(text: str) -> Override:
     keys = tuple(part.strip() for part in key.split("."))
     if not equals or not all(keys):
         raise _no_override(text, "not an override")
-    if not text.isprintable():
+    if not _is_text(text):
         raise _no_override(ascii(text), "not an override: it has characters that are no text")
     parsed = _parse_value(value.strip())
     if len(keys) > DEEPEST or nests_deeper(parsed, DEEPEST):
         raise _no_override(f"{text[:40]}…", "not an override: it is nested too deeply")
     return Override(keys, parsed, text)
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text has neither NUL nor bytes that are no UTF-8, which a shell hands on."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _no_override(shown: str, reason: str) -> RecipeError:

@@ -79,10 +79,8 @@ def nests_deeper(value: Any, levels: int) -> bool:
     """
     found = [value]
     for _ in range(levels):
-        inner = [
-            item.values() if isinstance(item, dict) else item for item in found if _holds(item)
-        ]
-        found = [value for values in inner for value in values]
+        inner = filter(_holds, found)
+        found = [x for item in inner for x in (item.values() if isinstance(item, dict) else item)]
     return any(map(_holds, found))
 
 

@@ -100,6 +100,13 @@ class Recipe(Table):
         return complete_scales(given)
 
     @model_validator(mode="after")
+    def _name_is_a_folders(self) -> Self:
+        if "/" in self.name or "\\" in self.name:
+            reason = "runs are named after it, in a folder of their own: leave out / and \\"
+            raise broken_rule("name", reason, self.name)
+        return self
+
+    @model_validator(mode="after")
     def _governor_has_steps_to_govern(self) -> Self:
         governed = self.governed_scales
         if self.train.governor is not None and not governed:

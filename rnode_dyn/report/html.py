@@ -9,7 +9,7 @@ from rnode_dyn.report.curves import curves_png, has_curve
 from rnode_dyn.runs.columns import Against
 from rnode_dyn.runs.durable import write_text
 from rnode_dyn.runs.folder import RunFolder
-from rnode_dyn.runs.record import RunRecord, read_record
+from rnode_dyn.runs.record import RunRecord, read_what_is_whole
 
 _PICTURES = ("samples.png", "strip.png", "plane.png")
 _AXES: tuple[Against, ...] = ("seconds", "steps")
@@ -39,7 +39,7 @@ def write_report(folder: RunFolder) -> Path:
         RunError: if it is no run folder.
     """
     path = folder.path / "report.html"
-    page = _page(read_record(folder))
+    page = _page(read_what_is_whole(folder))
     write_text(path, "<!DOCTYPE html>\n" + page + "\n")
     return path
 

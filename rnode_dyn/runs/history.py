@@ -1,5 +1,6 @@
 """``metrics.csv``: the figures of all stages in one table, carried over when a run goes on."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pytorch_lightning.loggers import Logger
@@ -65,7 +66,7 @@ class RunLogger(Logger):
         self._stage = stage
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, Tensor | float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, Tensor | float], step: int | None = None) -> None:
         """Log figures of the stage that is followed, at a step counted from its start.
 
         What is found out after an update belongs to it, whatever step Lightning has come to: a

@@ -76,7 +76,7 @@ class MetricsFile:
             self._descriptor = None
 
     def _widen(self, row: Mapping[str, float]) -> None:
-        """Give the table more columns; the whole of it is written anew, and then takes its place."""
+        """Give the table more columns: all of it is written anew, and then takes its place."""
         self.close()
         header, lines = whole_lines(self.path)
         self._columns = sorted({*self._columns, *row})

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from rnode_dyn.recipe.errors import RecipeError
 from rnode_dyn.recipe.read import read_toml
 from rnode_dyn.runs.columns import HELD_OUT, SECONDS, STAGE, STEP
+from rnode_dyn.runs.errors import RunError
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.metrics_file import read_rows
 
@@ -106,15 +107,27 @@ def read_record(folder: RunFolder) -> RunRecord:
     """Read a run folder.
 
     Args:
-        folder: Finished or not; what is not there yet, or is damaged, is left empty.
+        folder: Finished or not; what is not there yet is left empty.
 
     Raises:
-        RunError: if it is no run folder.
+        RunError: if it is no run folder, or if a file in it is damaged.
 
     Example:
         >>> read_record(RunFolder(Path("nowhere")))
         Traceback (most recent call last):
         rnode_dyn.runs.errors.RunError: nowhere is no run folder: it has no recipe.toml. ...
+    """
+    record = read_what_is_whole(folder)
+    if record.damaged:
+        raise RunError(f"{folder.path} has a file that is damaged: {record.damaged[0]}.")
+    return record
+
+
+def read_what_is_whole(folder: RunFolder) -> RunRecord:
+    """Read a run folder, and leave out what is damaged there.
+
+    Raises:
+        RunError: if it is no run folder.
     """
     folder.check_is_run()
     damaged: list[str] = []
@@ -160,7 +173,7 @@ def _table(
 
 def _read_recipe(path: Path) -> dict[str, Any]:
     table = read_toml(path)
-    if not isinstance(table.get("data", {}), dict):
+    if not _is_table(table.get("data")):
         raise ValueError("its data are no table")
     return table
 
