@@ -47,6 +47,9 @@ __all__ = [
 ]
 
 
+_LONGEST_NAME = 100
+
+
 class SamplesRecipe(Table):
     """The samples that a run draws."""
 
@@ -101,8 +104,8 @@ class Recipe(Table):
 
     @model_validator(mode="after")
     def _name_is_a_folders(self) -> Self:
-        if "/" in self.name or "\\" in self.name:
-            reason = "runs are named after it, in a folder of their own: leave out / and \\"
+        if len(self.name) > _LONGEST_NAME or "/" in self.name or "\\" in self.name:
+            reason = f"folders are named after it: at most {_LONGEST_NAME} characters, no / or \\"
             raise broken_rule("name", reason, self.name)
         return self
 
