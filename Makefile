@@ -5,13 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= recipes/quickstart-warm.toml
 
-.PHONY: run test test-all soak-ranks bench lint format types docs check clean
+.PHONY: run test test-all soak soak-ranks bench lint format types docs check clean
 
 run: $(VENV)/.installed
 	$(BIN)/rnode-dyn run $(RECIPE)
 
 test: $(VENV)/.developed
 	$(BIN)/pytest -n 2
+
+# 200 kills and 20,000 damaged recipes, overrides and run folders: see docs/survives.md.
+soak: $(VENV)/.developed
+	RNODE_DYN_KILLS=200 RNODE_DYN_FUZZ=20000 $(BIN)/pytest tests/survive
 
 test-all: $(VENV)/.developed
 	$(BIN)/pytest -n 2 -m ""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from rnode_dyn.cli.options import AsJson, CheckpointName, RunPath, Seed
-from rnode_dyn.cli.printing import announce, out, print_json
+from rnode_dyn.cli.printing import announce, note, out, print_json
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -36,13 +36,13 @@ def evaluate_command(
     as_json: AsJson = False,
 ) -> None:
     """Measure a trained flow on held-out data, and say how it was measured."""
-    from rnode_dyn.recipe.load import load_recipe
     from rnode_dyn.runs.find import find_run
+    from rnode_dyn.runs.recipe_of import recipe_of
 
     _check_measures(overrides or [])
     folder = find_run(run_path)
     scored = folder.checkpoint(checkpoint)
-    announce(load_recipe(folder.recipe, overrides or []), folder)
+    announce(recipe_of(folder, overrides or []), folder)
     from rnode_dyn.evaluation.evaluate import evaluate, first_of
     from rnode_dyn.evaluation.text import evaluation_text
     from rnode_dyn.flows.divergence import ExactDivergence
@@ -50,7 +50,7 @@ def evaluate_command(
     from rnode_dyn.runs.weights import load_flow
     from rnode_dyn.training.loop.stages import data_module
 
-    recipe, model = load_flow(folder, checkpoint, overrides or [])
+    recipe, model = load_flow(folder, checkpoint, overrides or [], tell=note)
     splits = as_taken(load_splits(recipe), model)
     samples = getattr(splits, split)
     _check_can_be_scored(split, len(samples), limit, bin_centre or splits.levels is not None)

@@ -7,9 +7,9 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
-from rnode_dyn.cli.printing import errors
+from rnode_dyn.cli.printing import errors, note
 
 WRONG_INPUT = 2
 FAILED = 1
@@ -26,10 +26,10 @@ def guarded(command: Command) -> Command:
         try:
             with _warnings_told():
                 command(*args, **kwargs)
-        except KeyboardInterrupt:
-            errors().print("interrupted", style="yellow")
-            raise typer.Exit(INTERRUPTED) from None
-        except (OSError, ValueError, RuntimeError) as error:
+        except KeyboardInterrupt as interruption:
+            note(str(interruption) or "interrupted")
+            raise typer.Exit(getattr(interruption, "status", INTERRUPTED)) from None
+        except (OSError, ValueError, RuntimeError, MemoryError) as error:
             status = exit_status(error)
             if status is None:
                 raise
@@ -52,8 +52,8 @@ def _warnings_told() -> Iterator[None]:
             if not issubclass(category, DataWarning | RunWarning):
                 usual(message, category, *where)
                 return
-            text = f"[yellow]warning:[/] {escape(str(message))}"
-            errors().print(text, highlight=False, soft_wrap=True)
+            text = Text.assemble(("warning:", "yellow"), f" {message}")
+            errors().print(text, soft_wrap=True)
 
         warnings.showwarning = show
         yield
@@ -66,15 +66,26 @@ def exit_status(error: Exception) -> int | None:
     from rnode_dyn.evaluation.errors import TooManyDimensionsError
     from rnode_dyn.numerics.errors import SolverError
     from rnode_dyn.recipe.errors import RecipeError
-    from rnode_dyn.runs.errors import RunError
+    from rnode_dyn.runs.errors import RunError, SaveError
     from rnode_dyn.training.loop.errors import DivergedError, LostProcessError
 
-    if isinstance(error, SolverError | DivergedError | LostProcessError):
+    failures = SolverError | DivergedError | LostProcessError | SaveError
+    if isinstance(error, failures) or _is_short_of_memory(error):
         return FAILED
     told = (RecipeError, DataError, RunError, TooManyDimensionsError, OSError)
     return WRONG_INPUT if isinstance(error, told) else None
 
 
+def _is_short_of_memory(error: Exception) -> bool:
+    """Whether it is what Python or torch raise of memory that is not there."""
+    short = ("can't allocate memory", "out of memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in short)
+    )
+
+
 def _say(error: Exception) -> None:
-    message = "\n".join([str(error), *getattr(error, "__notes__", [])])
-    errors().print(f"[red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    message = "\n".join(
+        [str(error) or "there is not enough memory", *getattr(error, "__notes__", [])]
+    )
+    errors().print(Text.assemble(("error:", "red"), f" {message}"), soft_wrap=True)

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def out() -> Console:
-    """Where the answer goes."""
-    return Console()
+    """Where the answer goes; what a recipe or a path says is text there, and never markup."""
+    return Console(markup=False, emoji=False)
 
 
 def errors() -> Console:
     """Where progress and messages go: apart from the answer, so that --json prints JSON alone."""
-    return Console(stderr=True)
+    return Console(stderr=True, markup=False, emoji=False)
 
 
 def note(*lines: str) -> None:
     """Say what a person should know beside the answer."""
     for line in lines:
-        errors().print(line, markup=False, highlight=False, soft_wrap=True)
+        errors().print(line, highlight=False, soft_wrap=True)
 
 
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")

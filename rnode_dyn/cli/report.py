@@ -33,11 +33,12 @@ def report_command(
 ) -> None:
     """Compare runs: a table in Markdown, curves, and a page for each in its folder."""
     from rnode_dyn.runs.find import find_run
-    from rnode_dyn.runs.record import read_record
+    from rnode_dyn.runs.record import read_what_is_whole
 
     if len({path.resolve() for path in paths}) < len(paths):
         raise typer.BadParameter("a RUN is given twice: give each once")
-    runs = [read_record(find_run(path)) for path in paths]
+    runs = [read_what_is_whole(find_run(path)) for path in paths]
+    note(*(damage for run in runs for damage in run.damaged))
     from rnode_dyn.report.curves import has_curve
     from rnode_dyn.report.html import write_report
 

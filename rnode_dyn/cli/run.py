@@ -31,7 +31,7 @@ def run_command(
         typer.Option(
             "--resume",
             metavar="RUN",
-            help="Go on with this run instead.",
+            help="Go on with this run instead; --set may then say another end or rate.",
             autocompletion=complete_run,
         ),
     ] = None,
@@ -39,12 +39,12 @@ def run_command(
 ) -> None:
     """Train a recipe's flow, measure it, and draw samples."""
     if resume_from is not None:
-        if recipe is not None or overrides or output is not None:
+        if recipe is not None or output is not None:
             raise typer.BadParameter(
-                "--resume goes on with a run as its own recipe says: give no RECIPE, --set or "
-                "--output beside it"
+                "--resume goes on with a run as its own recipe says: give no RECIPE or --output "
+                "beside it"
             )
-        result = _resume(resume_from)
+        result = _resume(resume_from, overrides or [])
     elif recipe is None:
         raise typer.BadParameter("say which RECIPE to run, or --resume RUN")
     else:
@@ -62,15 +62,15 @@ def _run(name: str, overrides: list[str], output: Path | None) -> "RunResult":
     return run(recipe, output, console=errors())
 
 
-def _resume(path: Path) -> "RunResult":
-    from rnode_dyn.recipe.load import load_recipe
+def _resume(path: Path, overrides: list[str]) -> "RunResult":
     from rnode_dyn.runs.find import find_run
+    from rnode_dyn.runs.recipe_of import recipe_of
 
     folder = find_run(path)
-    announce(load_recipe(folder.recipe), folder)
+    announce(recipe_of(folder), folder)
     from rnode_dyn.running.runner import resume
 
-    return resume(folder.path, errors())
+    return resume(folder.path, errors(), overrides)
 
 
 def _show(result: "RunResult", as_json: bool) -> None:

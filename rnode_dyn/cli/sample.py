@@ -45,17 +45,17 @@ def sample_command(
     as_json: AsJson = False,
 ) -> None:
     """Draw samples: a picture of images, or a .npy file of vectors."""
-    from rnode_dyn.recipe.load import load_recipe
     from rnode_dyn.runs.find import find_run
+    from rnode_dyn.runs.recipe_of import recipe_of
 
     _check_temperatures(temperatures or [])
     folder = find_run(run_path)
     folder.checkpoint(checkpoint)
-    announce(load_recipe(folder.recipe), folder)
+    announce(recipe_of(folder), folder)
     from rnode_dyn.recipe.build import describe_event
     from rnode_dyn.runs.weights import load_flow
 
-    recipe, model = load_flow(folder, checkpoint)
+    recipe, model = load_flow(folder, checkpoint, tell=note)
     event = describe_event(recipe)
     drawing = _drawing(recipe, event, count, tuple(temperatures or ()), strip)
     path = output or folder.samples / drawing.file_name

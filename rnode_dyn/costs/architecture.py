@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection
 from typing import Any
 
+from rich.text import Text
 from rich.tree import Tree
 from torch import nn
 
@@ -65,11 +66,10 @@ def architecture_tree(
 ) -> Tree:
     """Draw the model: scales, blocks with shapes and parameters, splits."""
     figures = describe_model(model)
-    tree = Tree(
-        f"[bold]{name}[/]  {_shape(model.event_shape)}  {figures['parameters']:,} parameters"
-    )
+    size = f"  {_shape(model.event_shape)}  {figures['parameters']:,} parameters"
+    tree = Tree(Text.assemble((name, "bold"), size))
     for transform in model.preprocess.steps:
-        tree.add(f"[dim]{transform}[/]")
+        tree.add(Text(str(transform), "dim"))
     stations = iter(model.walk())
     for number, scale in enumerate(model.scale_list()):
         branch = tree.add(f"scale {number}")

@@ -65,7 +65,7 @@ class DataRecipe(Table):
     flips: bool = False
     """Whether half of the training images are mirrored left to right, at random."""
 
-    workers: NonNegativeInt = 0
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Processes that decode images or read mapped ones; 0: the training process does."""
 
     on_bad_file: BadFileName = "refuse"

@@ -14,7 +14,7 @@ from rnode_dyn.recipe.layers import Layer, Layers
 from rnode_dyn.recipe.library import packaged_recipes
 from rnode_dyn.recipe.merge import overlay
 from rnode_dyn.recipe.overrides import apply_overrides, parse_override
-from rnode_dyn.recipe.read import read_layers
+from rnode_dyn.recipe.read import parse_toml, read_layers
 from rnode_dyn.recipe.schema import Recipe
 
 
@@ -44,7 +44,24 @@ def load_recipe(path_or_name: str | Path, overrides: Iterable[str] = ()) -> Reci
         Traceback (most recent call last):
         rnode_dyn.recipe.errors.RecipeError: no-such-recipe: no such recipe file or name; ...
     """
-    files = read_layers(path_or_name)
+    return _validated(read_layers(path_or_name), overrides)
+
+
+def recipe_from_toml(text: str, source: str, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe that a text says, such as :func:`recipe_to_toml` writes; it extends no other.
+
+    Args:
+        text: The recipe as TOML.
+        source: How messages name it.
+        overrides: As for :func:`load_recipe`.
+
+    Raises:
+        RecipeError: If something is wrong with it.
+    """
+    return _validated([Layer(source, parse_toml(text.encode(), source))], overrides)
+
+
+def _validated(files: list[Layer], overrides: Iterable[str]) -> Recipe:
     parsed = [parse_override(text) for text in overrides]
     table = apply_overrides(_merged(files), parsed)
     try:

@@ -8,6 +8,7 @@ from typing import Any
 from rnode_dyn.recipe.errors import Problem, RecipeError
 from rnode_dyn.recipe.layers import Layer
 from rnode_dyn.recipe.merge import overlay, update
+from rnode_dyn.recipe.read import DEEPEST, nests_deeper
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,23 @@ def parse_override(text: str) -> Override:
     key, equals, value = text.partition("=")
     keys = tuple(part.strip() for part in key.split("."))
     if not equals or not all(keys):
-        allowed = "a dotted key, = and a value, such as train.epochs=5"
-        raise RecipeError(Problem(f"--set {text}", reason="not an override", allowed=allowed))
-    return Override(keys, _parse_value(value.strip()), text)
+        raise _no_override(text, "not an override")
+    if not _is_text(text):
+        raise _no_override(ascii(text), "not an override: it has characters that are no text")
+    parsed = _parse_value(value.strip())
+    if len(keys) > DEEPEST or nests_deeper(parsed, DEEPEST):
+        raise _no_override(f"{text[:40]}…", "not an override: it is nested too deeply")
+    return Override(keys, parsed, text)
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text has neither NUL nor bytes that are no UTF-8, which a shell hands on."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _no_override(shown: str, reason: str) -> RecipeError:
+    allowed = "a dotted key, = and a value, such as train.epochs=5"
+    return RecipeError(Problem(f"--set {shown}", reason=reason, allowed=allowed))
 
 
 def apply_overrides(table: Mapping[str, Any], overrides: Iterable[Override]) -> dict[str, Any]:

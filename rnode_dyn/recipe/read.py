@@ -10,6 +10,9 @@ from rnode_dyn.recipe.errors import Problem, RecipeError
 from rnode_dyn.recipe.layers import Layer
 from rnode_dyn.recipe.library import find_recipe
 
+DEEPEST = 30
+"""Levels of tables and lists; a recipe has six."""
+
 _PLACE = re.compile(r"(?P<reason>.*) \(at (?P<place>.*)\)$", re.DOTALL)
 """How tomllib ends its messages: the reason, then the line and column."""
 
@@ -40,21 +43,57 @@ def read_toml(path: Path) -> dict[str, Any]:
         RecipeError: If the file cannot be read, is not UTF-8, or is not TOML.
     """
     try:
-        # Some editors begin a file with a byte order mark, which TOML does not know.
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        data = path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, f"cannot be read: {error.strerror}") from None
+        raise _unreadable(str(path), f"cannot be read: {error.strerror}") from None
+    return parse_toml(data, str(path))
+
+
+def parse_toml(data: bytes, source: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        RecipeError: If it is not UTF-8, not TOML, or nested more deeply than any recipe.
+    """
+    try:
+        # Some editors begin a file with a byte order mark, which TOML does not know.
+        table = tomllib.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise _unreadable(path, f"line {line}: not UTF-8 text: save it as UTF-8") from None
+        raise _unreadable(source, f"line {line}: not UTF-8 text: save it as UTF-8") from None
     except RecursionError:
-        raise _unreadable(path, "not TOML that can be read: it is nested too deeply") from None
+        raise _too_deep(source) from None
     except ValueError as error:  # TOMLDecodeError, and a number of too many digits
-        raise _unreadable(path, _not_toml(str(error))) from None
+        raise _unreadable(source, _not_toml(str(error))) from None
+    if nests_deeper(table, DEEPEST):
+        raise _too_deep(source)
+    return table
 
 
-def _unreadable(path: Path, reason: str) -> RecipeError:
-    return RecipeError(Problem(str(path), reason=reason))
+def nests_deeper(value: Any, levels: int) -> bool:
+    """Whether tables and lists lie in each other on more than so many levels.
+
+    Example:
+        >>> nests_deeper({"a": [{"b": 1}]}, 3), nests_deeper({"a": [{"b": 1}]}, 2)
+        (False, True)
+    """
+    found = [value]
+    for _ in range(levels):
+        inner = filter(_holds, found)
+        found = [x for item in inner for x in (item.values() if isinstance(item, dict) else item)]
+    return any(map(_holds, found))
+
+
+def _holds(value: Any) -> bool:
+    return isinstance(value, dict | list)
+
+
+def _too_deep(source: str) -> RecipeError:
+    return _unreadable(source, "not TOML that can be read: it is nested too deeply")
+
+
+def _unreadable(source: str, reason: str) -> RecipeError:
+    return RecipeError(Problem(source, reason=reason))
 
 
 def _not_toml(message: str) -> str:

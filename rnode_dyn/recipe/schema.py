@@ -48,6 +48,9 @@ __all__ = [
 ]
 
 
+_LONGEST_NAME = 100
+
+
 class SamplesRecipe(Table):
     """The samples that a run draws."""
 
@@ -107,6 +110,13 @@ class Recipe(Table):
     @classmethod
     def _complete_scales(cls, given: Any) -> Any:
         return complete_scales(given)
+
+    @model_validator(mode="after")
+    def _name_is_a_folders(self) -> Self:
+        if len(self.name) > _LONGEST_NAME or "/" in self.name or "\\" in self.name:
+            reason = f"folders are named after it: at most {_LONGEST_NAME} characters, no / or \\"
+            raise broken_rule("name", reason, self.name)
+        return self
 
     @model_validator(mode="after")
     def _governor_has_steps_to_govern(self) -> Self:

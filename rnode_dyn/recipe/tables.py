@@ -1,15 +1,21 @@
 """What every table of a recipe has in common: it is frozen, strict and knows its own keys."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 Count = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Minutes = Annotated[float, Field(gt=0, le=10_000_000)]  # 19 years
 NonNegative = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
+
+MAX_THREADS = 1024
+"""Threads of torch: at some number above, it is a segmentation fault."""
+
+_LARGEST = 2**53
 
 RULE = "recipe_rule"
 """The pydantic error type of a rule between keys, as `broken_rule` makes it."""
@@ -17,6 +23,8 @@ RULE = "recipe_rule"
 
 class Table(BaseModel):
     """A table of a recipe. A string is never read as a number, nor a boolean as one.
+
+    Text has no control characters: it names files and is shown on terminals.
 
     A default that depends on earlier keys asks for them with `get`: a wrong one is not there.
     """
@@ -28,6 +36,16 @@ class Table(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+    @model_validator(mode="after")
+    def _values_can_be_meant(self) -> Self:
+        for key in self.model_fields_set:
+            given = getattr(self, key)
+            if isinstance(given, str) and not given.isprintable():
+                raise broken_rule(key, "text has no control characters: leave them out", given)
+            if isinstance(given, int) and given > _LARGEST:
+                raise broken_rule(key, f"no number above {_LARGEST} can be meant", given)
+        return self
 
 
 def broken_rule(

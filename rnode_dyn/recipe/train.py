@@ -17,7 +17,9 @@ from rnode_dyn.recipe.names import (
     TimesName,
 )
 from rnode_dyn.recipe.tables import (
+    MAX_THREADS,
     Count,
+    Minutes,
     NonNegative,
     NonNegativeInt,
     Positive,
@@ -45,7 +47,7 @@ class StageRecipe(Table):
     max_steps: Count | None = None
     """Optimizer steps after which the stage ends."""
 
-    max_minutes: Positive | None = None
+    max_minutes: Minutes | None = None
     """Minutes after which the stage ends."""
 
     epochs: Count | None = None
@@ -128,7 +130,7 @@ class TrainRecipe(Table):
     max_steps: Count | None = None
     """Optimizer steps after which training ends."""
 
-    max_minutes: Positive | None = None
+    max_minutes: Minutes | None = None
     """Minutes after which training ends."""
 
     epochs: Count | None = Field(default_factory=_default_epochs)
@@ -158,6 +160,12 @@ class TrainRecipe(Table):
     validate_every_steps: Count | None = None
     """Optimizer steps between two validations, instead of epochs."""
 
+    checkpoint_every_steps: Count | None = None
+    """Optimizer steps between two saves, apart from validations; absent: no matter how many."""
+
+    checkpoint_every_minutes: Minutes | None = 10.0
+    """Minutes between two saves, apart from validations."""
+
     governor: GovernorRecipe | None = None
     """How `solver.step = "auto"` is watched over; absent: as the table's defaults say."""
 
@@ -185,7 +193,7 @@ class TrainRecipe(Table):
     precision: PrecisionName = "32-true"
     """Lightning's floating-point precision."""
 
-    threads: Count | Literal["auto"] | None = "auto"
+    threads: Annotated[int, Field(ge=1, le=MAX_THREADS)] | Literal["auto"] | None = "auto"
     """Threads of torch on the CPU; "auto": one or all, the faster by the first batch's step."""
 
     @property

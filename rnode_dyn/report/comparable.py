@@ -44,7 +44,7 @@ def _difference(
     of: Callable[[RunRecord], dict[str, Any]],
 ) -> str | None:
     values = [(name, of(run).get(key)) for name, run in runs]
-    if len({json.dumps(value) for _, value in values}) <= 1:
+    if len({json.dumps(value, default=str) for _, value in values}) <= 1:
         return None
     listed = "; ".join(f"{name} {_words(value)}" for name, value in values)
     return f"{table}.{key} is not the same: {listed}"
@@ -55,7 +55,7 @@ def _data(run: RunRecord) -> dict[str, Any]:
 
 
 def _protocol(run: RunRecord) -> dict[str, Any]:
-    return (run.summary or {}).get("protocol", {})
+    return (run.summary or {}).get("protocol") or {}
 
 
 def _figures(run: RunRecord) -> dict[str, str]:

@@ -7,8 +7,9 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from rnode_dyn.report.curves import curves_png, has_curve
 from rnode_dyn.runs.columns import Against
+from rnode_dyn.runs.durable import write_text
 from rnode_dyn.runs.folder import RunFolder
-from rnode_dyn.runs.record import RunRecord, read_record
+from rnode_dyn.runs.record import RunRecord, read_what_is_whole
 
 _PICTURES = ("samples.png", "strip.png", "plane.png")
 _AXES: tuple[Against, ...] = ("seconds", "steps")
@@ -38,8 +39,8 @@ def write_report(folder: RunFolder) -> Path:
         RunError: if it is no run folder.
     """
     path = folder.path / "report.html"
-    page = _page(read_record(folder))
-    path.write_text("<!DOCTYPE html>\n" + page + "\n", encoding="utf-8")
+    page = _page(read_what_is_whole(folder))
+    write_text(path, "<!DOCTYPE html>\n" + page + "\n")
     return path
 
 
@@ -57,7 +58,7 @@ def _page(run: RunRecord) -> str:
     _add_pictures(body, run.folder.samples)
     _add_curves(body, run)
     _add(body, "h2", "Recipe")
-    _add(body, "pre", run.folder.recipe.read_text(encoding="utf-8"))
+    _add(body, "pre", run.folder.recipe.read_text(encoding="utf-8", errors="replace"))
     return tostring(html, encoding="unicode", method="html")
 
 
@@ -69,7 +70,7 @@ def _add_figures(body: Element, run: RunRecord) -> None:
         return
     _add_table(body, {name: v for name, v in summary.items() if name not in _NESTED})
     for name in _NESTED:
-        if name in summary:
+        if summary.get(name):
             _add(body, "h2", "How it was measured" if name == "protocol" else "Versions")
             _add_table(body, summary[name])
 

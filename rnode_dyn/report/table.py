@@ -70,7 +70,7 @@ def _cells(run: RunRecord, name: str) -> list[str]:
         number(summary.get("parameters"), ","),
         number(summary.get("train_steps"), ","),
         _seconds(summary),
-        str(summary.get("versions", {}).get("device", _NONE)),
+        str((summary.get("versions") or {}).get("device", _NONE)),
     ]
 
 

@@ -1,7 +1,8 @@
 """Running a recipe from data to summary."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,22 +20,31 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.threads import torch_threads
 from rnode_dyn.recipe.build import as_taken, build_model, governed_blocks, load_splits
-from rnode_dyn.recipe.load import load_recipe
+from rnode_dyn.recipe.errors import RecipeError
+from rnode_dyn.recipe.load import load_recipe, recipe_to_toml
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.html import write_report
 from rnode_dyn.report.pictures import draw_pictures
-from rnode_dyn.running.summary import summarize
-from rnode_dyn.runs.checkpoints import check_resumable
+from rnode_dyn.running.accept import accept_changes
+from rnode_dyn.running.fingerprint import fingerprint
+from rnode_dyn.running.summary import summarize, versions
+from rnode_dyn.runs.checkpoints import read_checkpoint
+from rnode_dyn.runs.errors import SaveError
 from rnode_dyn.runs.find import RUNS, find_run
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.history import RunLogger
+from rnode_dyn.runs.lock import owned
+from rnode_dyn.runs.recipe_of import recipe_of
+from rnode_dyn.runs.take_up import end, take_up
 from rnode_dyn.runs.weights import as_begun, load_flow
 from rnode_dyn.training.governor.build import build_governor
 from rnode_dyn.training.governor.governor import StepGovernor
 from rnode_dyn.training.loop.errors import DivergedError, LostProcessError
 from rnode_dyn.training.loop.piece_choice import PieceChoice
 from rnode_dyn.training.loop.precision import tell_of_precision
+from rnode_dyn.training.loop.save_points import SavePoints
 from rnode_dyn.training.loop.stages import Trained, data_module, train_stages
+from rnode_dyn.training.loop.stop import Interrupted, Stop, stoppable
 from rnode_dyn.training.loop.trainer import make_trainer
 
 C = TypeVar("C", bound=pl.Callback)
@@ -79,35 +89,86 @@ def run(
         SolverError: if a solve breaks down; the last checkpoint is kept.
         DivergedError: if the training's numbers are no longer sound, likewise.
         LostProcessError: if another of several processes has ended, likewise.
-        KeyboardInterrupt: if the training was interrupted; the last checkpoint is kept.
+        SaveError: if something could not be written; what was saved before is whole.
+        KeyboardInterrupt: if the run was interrupted, by SIGINT, SIGTERM or SIGUSR1; a training
+            is saved first, in the midst of an epoch if need be.
     """
     with torch_threads(recipe.train.given_threads):
         return _run(recipe, output, resume, Console(quiet=True) if console is None else console)
 
 
 def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Console) -> RunResult:
-    splits, model = _prepare(recipe, RunFolder(Path(output)) if resume and output else None)
     folder = RunFolder(_folder_of_all(Path(output) if output else _new_folder(recipe)))
-    try:
-        trainers = _trainers(recipe, model, splits, folder, console)
-        if resume:
-            check_resumable(folder)
-        elif _is_first():
-            folder.create(recipe)
+    with stoppable(_tell(console)) as stop:
+        try:
+            return _train(recipe, folder, resume, console, stop)
+        except (KeyboardInterrupt, SystemExit):
+            if stop.asked_by is None:
+                raise
+            raise Interrupted(stop.asked_by, folder.path) from None
+        except (SolverError, SaveError, DivergedError, LostProcessError) as error:
+            if isinstance(error, DivergedError) and not _is_first():
+                raise SystemExit(0) from None  # all have found the same; the first one tells
+            if folder.last_checkpoint.is_file():
+                error.add_note(f"the last sound weights are in {folder.last_checkpoint}")
+                error.add_note(f"to go on from them: rnode-dyn run --resume {folder.path}")
+            raise
+        finally:
+            os.environ.pop(_RUN_FOLDER, None)
+
+
+def _train(
+    recipe: Recipe, folder: RunFolder, resume: bool, console: Console, stop: Stop
+) -> RunResult:
+    splits, model = _prepare(recipe, folder if resume else None)
+    about = {
+        "recipe": recipe_to_toml(recipe),
+        "data": fingerprint(splits),
+        "versions": versions(),
+    }
+    trainers = _trainers(recipe, model, splits, folder, console, stop, about)
+    if not resume and _is_first():
+        folder.check_is_free()
+    with owned(folder) if _is_first() else nullcontext():
+        resume = _begin(recipe, folder, resume, about, _tell(console))
         tell_of_precision(recipe, trainers, _tell(console))
         trained = train_stages(recipe, model, splits, folder, trainers, resume)
         if not _is_first():
             # The command was started again for this process; the first one tells how it ended.
             raise SystemExit(0)
         return _finish(recipe, splits, folder, trained, trainers)
-    except (SolverError, DivergedError, LostProcessError) as error:
-        if isinstance(error, DivergedError) and not _is_first():
-            raise SystemExit(0) from None  # all have found the same; the first one tells
-        if folder.last_checkpoint.is_file():
-            error.add_note(f"the last sound weights are in {folder.last_checkpoint}")
-        raise
-    finally:
-        os.environ.pop(_RUN_FOLDER, None)
+
+
+def _begin(
+    recipe: Recipe,
+    folder: RunFolder,
+    resume: bool,
+    about: dict[str, Any],
+    tell: Callable[[str], None],
+) -> bool:
+    """Make the run folder, or take it up; return whether there is a checkpoint to go on from."""
+    if not _is_first():
+        return resume and folder.last_checkpoint.is_file()
+    if not resume:
+        folder.create(recipe)
+        return False
+    goes_on = take_up(folder, tell)
+    if goes_on:
+        checkpoint = read_checkpoint(folder.last_checkpoint)
+        changes = accept_changes(checkpoint, recipe, about, folder, tell)
+    else:
+        changes = []
+        tell(f"{folder.path} has nothing saved yet, and begins anew")
+    if changes or not _is_written(recipe, folder):
+        folder.change_recipe(recipe, changes)
+    return goes_on
+
+
+def _is_written(recipe: Recipe, folder: RunFolder) -> bool:
+    try:
+        return load_recipe(folder.recipe) == recipe
+    except RecipeError:
+        return False
 
 
 def _prepare(recipe: Recipe, begun: RunFolder | None) -> tuple[Splits, MultiscaleFlow]:
@@ -115,14 +176,19 @@ def _prepare(recipe: Recipe, begun: RunFolder | None) -> tuple[Splits, Multiscal
     pl.seed_everything(recipe.seed, workers=True, verbose=False)
     splits = load_splits(recipe)
     if begun is not None and recipe.data.standardize:
-        check_resumable(begun)
         recipe = as_begun(begun, recipe)
     model = build_model(recipe, splits.event, scaling=splits.scaling)
     return as_taken(splits, model), model
 
 
 def _trainers(
-    recipe: Recipe, model: MultiscaleFlow, splits: Splits, folder: RunFolder, console: Console
+    recipe: Recipe,
+    model: MultiscaleFlow,
+    splits: Splits,
+    folder: RunFolder,
+    console: Console,
+    stop: Stop,
+    about: dict[str, Any],
 ) -> list[pl.Trainer]:
     """One for each stage; before the first there is no telling which process this is."""
     logger, trainers = RunLogger(folder), []
@@ -134,8 +200,21 @@ def _trainers(
                 extra.append(PieceChoice(recipe.batch_size(stage), governed_blocks(recipe, model)))
             governor = build_governor(recipe, model, splits, stage.batch_size, tell)
             extra += [] if governor is None else [governor]
+        extra.append(_save_points(recipe, folder, stop, about))
         trainers.append(make_trainer(recipe, number, folder, logger, shown, extra))
     return trainers
+
+
+def _save_points(
+    recipe: Recipe, folder: RunFolder, stop: Stop, about: dict[str, Any]
+) -> SavePoints:
+    return SavePoints(
+        folder,
+        every_steps=recipe.train.checkpoint_every_steps,
+        every_minutes=recipe.train.checkpoint_every_minutes,
+        stop=stop,
+        about=about,
+    )
 
 
 def _tell(console: Console) -> Callable[[str], None]:
@@ -175,10 +254,24 @@ def _folder_of_all(path: Path) -> Path:
     return Path(os.environ.setdefault(_RUN_FOLDER, str(path)))
 
 
-def resume(folder: str | Path, console: Console | None = None) -> RunResult:
-    """Go on with an interrupted run, to the end that its recipe says."""
+def resume(
+    folder: str | Path, console: Console | None = None, overrides: Iterable[str] = ()
+) -> RunResult:
+    """Go on with an interrupted run, to the end that its recipe says.
+
+    Args:
+        folder: The run folder, or a recipe's name: its newest run under ``runs``.
+        console: Where progress is shown; nothing is, when left out.
+        overrides: Keys of the recipe that are to be otherwise from here on, such as
+            ``train.max_steps=9000``. They are written into the run's recipe, with their history.
+
+    Raises:
+        RunError: if it would be another training, or the folder cannot be used.
+    """
     there = find_run(folder)
-    return run(load_recipe(there.recipe), there.path, resume=True, console=console)
+    tell = _tell(Console(quiet=True) if console is None else console)
+    recipe = recipe_of(there, overrides, tell=tell)
+    return run(recipe, there.path, resume=True, console=console)
 
 
 def _new_folder(recipe: Recipe) -> Path:
@@ -194,6 +287,7 @@ def _finish(
     trainers: list[pl.Trainer],
 ) -> RunResult:
     """Measure the best weights on the test split, and draw from them."""
+    end(folder)
     _, model = load_flow(folder)
     model.to(trained.device)
     lay_out(model, trained.device)

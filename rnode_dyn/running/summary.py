@@ -73,7 +73,7 @@ def summarize(
         "skipped_steps": skipped_steps,
         "seed": seed,
         "threads": threads,
-        "versions": _versions(device),
+        "versions": {**versions(), "device": _name_of(device)},
     }
 
 
@@ -90,10 +90,14 @@ def _governed(governor: StepGovernor | None) -> dict[str, Any]:
     }
 
 
-def _versions(device: torch.device) -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of what the figures depend on."""
     packages = ("rnode-dyn", "torch", "torchdyn", "pytorch-lightning", "torchvision")
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -7,3 +7,7 @@ class RunError(ValueError):
 
 class RunWarning(UserWarning):
     """A run folder that can be used, with something about it that a user has to know."""
+
+
+class SaveError(RunError):
+    """Something of a run could not be written; what had been saved before is whole."""

@@ -1,19 +1,35 @@
 """Runs as their folders tell of them, finished or not, also those of older versions."""
 
-import csv
 import json
 import math
-import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rnode_dyn.recipe.errors import RecipeError
+from rnode_dyn.recipe.read import read_toml
 from rnode_dyn.runs.columns import HELD_OUT, SECONDS, STAGE, STEP
 from rnode_dyn.runs.errors import RunError
 from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.metrics_file import read_rows
+
+_TABLES = ("protocol", "versions")
+_FIGURES = (
+    "bits_per_dim",
+    "bits_per_dim_stderr",
+    "bits_per_dim_bin_centre",
+    "nfe_forward",
+    "jacobian_frobenius",
+    "kinetic_energy",
+    "parameters",
+    "train_steps",
+    "training_s",
+    "wall_clock_s",
+)
+_HUGE = 1e15
 
 
 class Score(NamedTuple):
@@ -39,12 +55,14 @@ class RunRecord:
         recipe: Its recipe, as a table; not checked, since an older version may have written it.
         summary: The figures of a finished run; ``None`` for one that is unfinished.
         metrics: Rows of ``metrics.csv``, each with the figures that it has.
+        damaged: What could not be read, in a sentence each.
     """
 
     folder: RunFolder
     recipe: dict[str, Any]
     summary: dict[str, Any] | None
     metrics: tuple[dict[str, float], ...]
+    damaged: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -99,14 +117,24 @@ def read_record(folder: RunFolder) -> RunRecord:
         Traceback (most recent call last):
         rnode_dyn.runs.errors.RunError: nowhere is no run folder: it has no recipe.toml. ...
     """
+    record = read_what_is_whole(folder)
+    if record.damaged:
+        raise RunError(f"{folder.path} has a file that is damaged: {record.damaged[0]}.")
+    return record
+
+
+def read_what_is_whole(folder: RunFolder) -> RunRecord:
+    """Read a run folder, and leave out what is damaged there.
+
+    Raises:
+        RunError: if it is no run folder.
+    """
     folder.check_is_run()
-    try:
-        recipe = tomllib.loads(folder.recipe.read_text(encoding="utf-8"))
-        finished = folder.summary.is_file()
-        summary = json.loads(folder.summary.read_text(encoding="utf-8")) if finished else None
-    except ValueError as error:
-        raise RunError(f"{folder.path} has a file that is damaged: {error}.") from error
-    return RunRecord(folder, recipe, summary, _read_metrics(folder.metrics))
+    damaged: list[str] = []
+    recipe = _table(folder.recipe, _read_recipe, damaged)
+    summary = _table(folder.summary, _read_summary, damaged)
+    metrics = _read_metrics(folder.metrics, damaged)
+    return RunRecord(folder, recipe or {}, summary, metrics, tuple(damaged))
 
 
 def labels(runs: Sequence[RunRecord]) -> list[str]:
@@ -129,12 +157,59 @@ def labels(runs: Sequence[RunRecord]) -> list[str]:
     return found
 
 
-def _read_metrics(path: Path) -> tuple[dict[str, float], ...]:
+def _table(
+    path: Path, read: Callable[[Path], dict[str, Any]], damaged: list[str]
+) -> dict[str, Any] | None:
+    """Read a file, if it is there; say of one that cannot be read that it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return read(path)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "" if isinstance(error, RecipeError) else f"{path}: "
+        damaged.append(f"{reason}{error}; it is left out")
+        return None
+
+
+def _read_recipe(path: Path) -> dict[str, Any]:
+    table = read_toml(path)
+    if not _is_table(table.get("data")):
+        raise ValueError("its data are no table")
+    return table
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
     if not path.is_file():
+        raise ValueError("it is no file")
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    json.dumps(summary, ensure_ascii=False).encode()  # text that is no text cannot be shown
+    if not isinstance(summary, dict) or not all(map(_is_table, map(summary.get, _TABLES))):
+        raise ValueError("it does not hold a run's figures")
+    if not all(_is_figure(summary.get(name)) for name in _FIGURES):
+        raise ValueError("what should be a number is none")
+    return summary
+
+
+def _is_table(value: Any) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not abs(value) >= _HUGE)
+
+
+def _read_metrics(path: Path, damaged: list[str]) -> tuple[dict[str, float], ...]:
+    if path.exists() and not path.is_file():
+        damaged.append(f"{path}: it is no file; it is left out")
+    try:
+        rows = [_figures(row) for row in read_rows(path)]
+    except OSError as error:
+        damaged.append(f"{path}: {error.strerror}; it is left out")
         return ()
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [_figures(row) for row in csv.DictReader(file)]
-    return tuple(row for row in rows if STEP in row)
+    whole = tuple(row for row in rows if STEP in row)
+    if path.is_file() and path.stat().st_size and not whole:
+        damaged.append(f"{path}: no line of it is whole; it is left out")
+    return whole
 
 
 def _figures(row: dict[str, Any]) -> dict[str, float]:

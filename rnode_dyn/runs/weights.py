@@ -1,8 +1,7 @@
 """From a run folder back to its trained flow."""
 
 import warnings
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,17 +9,23 @@ import torch
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.build import build_model
-from rnode_dyn.recipe.load import load_recipe
 from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.runs.changes import changes_in, table_of
 from rnode_dyn.runs.checkpoints import read_checkpoint
 from rnode_dyn.runs.errors import RunError, RunWarning
 from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.kept import kept_beside
+from rnode_dyn.runs.recipe_of import recipe_of
 
 _PREFIX = "model."
 
 
 def load_flow(
-    folder: RunFolder, name: str | None = None, overrides: Iterable[str] = ()
+    folder: RunFolder,
+    name: str | None = None,
+    overrides: Iterable[str] = (),
+    *,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> tuple[Recipe, MultiscaleFlow]:
     """Return a run's recipe and its trained flow, in evaluation mode, on the CPU.
 
@@ -28,14 +33,16 @@ def load_flow(
         folder: The run.
         name: Which weights, as for :meth:`RunFolder.checkpoint`.
         overrides: Keys of the recipe and other values for them, such as ``solver.eval.rtol=1e-7``.
+        tell: Takes a sentence where ``recipe.toml`` is not what the weights were trained with.
 
     Raises:
         RunError: if the folder is no run, has no such weights, or its recipe is another model's.
         RecipeError: if an override is wrong.
     """
     checkpoint = folder.checkpoint(name)
-    recipe = _overridden(folder, overrides)
-    weights = _weights_in(checkpoint)
+    recipe = _overridden(folder, overrides, tell)
+    kept = read_checkpoint(checkpoint)
+    weights = _weights_in(kept)
     model = build_model(_as_trained(folder, recipe, weights))
     try:
         model.load_state_dict(weights)
@@ -44,21 +51,23 @@ def load_flow(
             f"the weights in {checkpoint} do not fit the model of {folder.recipe}: has the "
             "recipe been changed since?"
         ) from error
+    _tell_of_changes(folder, kept, tell)
     lay_out(model, torch.device("cpu"))
     return recipe, model.eval()
 
 
 def as_begun(folder: RunFolder, recipe: Recipe) -> Recipe:
-    """Return the recipe of the model that a run was begun with, given what is to go on.
+    """Return the recipe of the model that a run was begun with, given what is to go on."""
+    for path in (folder.last_checkpoint, folder.previous_checkpoint):
+        try:
+            return _as_trained(folder, recipe, _weights_in(read_checkpoint(path)))
+        except RunError:
+            continue  # whether there is one to go on from is told by whoever takes the run up
+    return recipe
 
-    Raises:
-        RunError: if its last checkpoint is damaged.
-    """
-    return _as_trained(folder, recipe, _weights_in(folder.last_checkpoint))
 
-
-def _overridden(folder: RunFolder, overrides: Iterable[str]) -> Recipe:
-    recipe, own = load_recipe(folder.recipe, overrides), load_recipe(folder.recipe)
+def _overridden(folder: RunFolder, overrides: Iterable[str], tell: Callable[[str], None]) -> Recipe:
+    recipe, own = recipe_of(folder, overrides, tell=tell), recipe_of(folder)
     if recipe.data.standardize != own.data.standardize:
         raise RunError(
             f"data.standardize is part of the flow in {folder.path}, and cannot be changed any "
@@ -67,8 +76,8 @@ def _overridden(folder: RunFolder, overrides: Iterable[str]) -> Recipe:
     return recipe
 
 
-def _weights_in(checkpoint: Path) -> dict[str, Any]:
-    state = read_checkpoint(checkpoint)["state_dict"]
+def _weights_in(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    state = checkpoint["state_dict"]
     return {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
 
 
@@ -86,3 +95,16 @@ def _as_trained(folder: RunFolder, recipe: Recipe, weights: dict[str, Any]) -> R
     )
     data = recipe.data.model_copy(update={"standardize": False})
     return recipe.model_copy(update={"data": data})
+
+
+def _tell_of_changes(
+    folder: RunFolder, checkpoint: dict[str, Any], tell: Callable[[str], None]
+) -> None:
+    """Say what a recipe has otherwise that figures depend on, be it changed or cut off."""
+    trained = kept_beside(checkpoint).get("recipe")
+    if trained is None:  # an older version's checkpoint
+        return
+    now = recipe_of(folder).model_dump(exclude_none=True)
+    for change in changes_in(table_of(trained), now):
+        if change.is_measured:
+            tell(f"{folder.recipe} says {change}, when the weights were trained")

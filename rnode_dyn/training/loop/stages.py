@@ -161,7 +161,7 @@ def _fit(
     logger.follow(module)
     checkpoint = folder.last_checkpoint if resume else None
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
         # Lightning turns an interrupt into an exit of its own.
         raise KeyboardInterrupt from None
