@@ -1,10 +1,11 @@
-# `make run` trains the quick start; `make test` runs the tests. Both set everything up first.
+# `make run` trains the quick start; `make test` runs the tests; `make bench` times training steps
+# against a textbook implementation (BENCH=--long: whole recipes too). Each sets everything up first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= recipes/quickstart-warm.toml
 
-.PHONY: run test test-all lint format types docs check clean
+.PHONY: run test test-all soak-ranks bench lint format types docs check clean
 
 run: $(VENV)/.installed
 	$(BIN)/rnode-dyn run $(RECIPE)
@@ -14,6 +15,13 @@ test: $(VENV)/.developed
 
 test-all: $(VENV)/.developed
 	$(BIN)/pytest -n 2 -m ""
+
+# Two and four processes that train together, one of them killed: all that there is of it.
+soak-ranks: $(VENV)/.developed
+	$(BIN)/pytest -m "" tests/ranks
+
+bench: $(VENV)/.developed
+	$(BIN)/python benchmarks/steps.py --json bench.json $(BENCH)
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .
@@ -44,5 +52,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.developed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs,tensorboard]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs,tensorboard,bench]"
 	touch $(VENV)/.installed $@

@@ -16,7 +16,7 @@ from rnode_dyn import (
 # After rnode_dyn, which lets torchvision be imported beside a CPU-only torch.
 # isort: split
 from torchdyn.core import NeuralODE
-from torchdyn.nn import Augmenter, DepthCat
+from torchdyn.nn import DepthCat
 from torchdyn.numerics import Euler as TorchdynEuler
 
 torch.manual_seed(0)
@@ -31,11 +31,6 @@ timed = nn.Sequential(DepthCat(1), nn.Linear(3, 16), nn.Tanh(), DepthCat(1), nn.
 flow = RegularizedFlow(timed, divergence=ExactDivergence(), regularizers=[KineticEnergy(0.01)])
 z, log_det, penalties = flow(x)
 print("with DepthCat:", z.shape, log_det.shape, list(penalties))
-
-# An Augmenter adds dimensions in front of a flow: the density is then that of the larger state.
-wide = nn.Sequential(DepthCat(1), nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 4))
-augmented = nn.Sequential(Augmenter(augment_dims=2), RegularizedFlow(wide))
-print("with an Augmenter:", augmented(x).z.shape)
 
 # torchdyn's solvers, by name or as objects, in a Solver.
 by_name = RegularizedFlow(timed, solver=Solver("dopri5", AdaptiveStep(1e-4, 1e-4)))

@@ -9,6 +9,7 @@ from .data.registry import load_data as load_data
 from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import evaluate as evaluate
 from .fields.conv import ConvField as ConvField
+from .fields.frozen_noise import FrozenNoise as FrozenNoise
 from .fields.mlp import MLPField as MLPField
 from .flows.distribution import FlowDistribution as FlowDistribution
 from .flows.distribution import LogProb as LogProb
@@ -32,6 +33,7 @@ from .flows.transforms import Squeeze as Squeeze
 from .flows.transforms import Transform as Transform
 from .numerics.algorithms.base import Algorithm as Algorithm
 from .numerics.algorithms.classic import RK4 as RK4
+from .numerics.algorithms.classic import RK38 as RK38
 from .numerics.algorithms.classic import AdaptiveHeun as AdaptiveHeun
 from .numerics.algorithms.classic import Bosh3 as Bosh3
 from .numerics.algorithms.classic import Euler as Euler
@@ -58,6 +60,7 @@ from .numerics.solve import solve as solve
 from .numerics.stats import SolveStats as SolveStats
 from .numerics.stepping.adaptive import AdaptiveStep as AdaptiveStep
 from .numerics.stepping.fixed import FixedStep as FixedStep
+from .numerics.threads import best_threads as best_threads
 from .recipe.build import build_model as build_model
 from .recipe.errors import RecipeError as RecipeError
 from .recipe.load import load_recipe as load_recipe
@@ -68,6 +71,8 @@ from .runs.errors import RunError as RunError
 from .runs.errors import RunWarning as RunWarning
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run
+from .training.loop.errors import DivergedError as DivergedError
+from .training.loop.errors import LostProcessError as LostProcessError
 from .training.loop.module import FlowTraining as FlowTraining
 from .training.objectives.base import Objective as Objective
 from .training.objectives.flow_matching import FlowMatching as FlowMatching

@@ -1,30 +1,36 @@
 """How fast this machine trains a recipe: steps of every kind, timed in turns."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from rnode_dyn.bench.measure import device_name, noise_like, wait_for
-from rnode_dyn.bench.threads import torch_threads
+from rnode_dyn.costs.pieces import choose_pieces, differentiate_by, differentiated_by
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.numerics.random_state import cuda_devices_of
+from rnode_dyn.numerics.seeding import random_state_kept
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
-from rnode_dyn.recipe.build import SENSITIVITIES, build_model, describe_event
+from rnode_dyn.numerics.threads import faster_threads, torch_threads
+from rnode_dyn.recipe.build import SENSITIVITIES, build_model, describe_event, governed_blocks
 from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.training.loop.pieces import loss_in_pieces
 from rnode_dyn.training.loop.trainer import blaming_the_devices
 from rnode_dyn.training.objectives.base import Objective
 from rnode_dyn.training.objectives.flow_matching import FlowMatching
 from rnode_dyn.training.objectives.likelihood import Likelihood
 
 OWN = "likelihood"
+
+
+_WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
+"""Precisions of recipes whose weights are not of 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,9 @@ def bench(recipe: Recipe, batch_size: int | None = None, rounds: int = 5) -> Ben
     """Time a step of the likelihood under every sensitivity, a pass forward, and one of matching.
 
     A step is the loss and its gradient, on noise of the data's shape; the optimizer is left out.
-    Kinds take turns, so that what else the machine does falls on all alike; the first turn of
-    each, which sets things up, does not count.
+    The likelihood's steps are taken in pieces where the recipe takes them so. Kinds take turns, so
+    that what else the machine does falls on all alike; the first turn of each, which sets things
+    up, does not count.
 
     Args:
         recipe: The recipe; its data are not read.
@@ -92,11 +99,13 @@ def bench(recipe: Recipe, batch_size: int | None = None, rounds: int = 5) -> Ben
     train = recipe.train
     with blaming_the_devices(recipe):
         fabric = Fabric(accelerator=train.accelerator, devices=1, precision=train.precision)
-    dtype = torch.float64 if train.precision == "64-true" else torch.float32
-    with torch_threads(train.threads), torch.random.fork_rng(cuda_devices_of(fabric.device)):
+    dtype = _WEIGHTS.get(train.precision, torch.float32)
+    with torch_threads(train.given_threads), random_state_kept(fabric.device):
         model = build_model(recipe, event).to(fabric.device, dtype).train()
         lay_out(model, fabric.device)
-        kinds = _kinds(model, event, count, fabric)
+        kinds = _kinds(model, event, count, fabric, _piece_size(recipe, model, count, fabric))
+        if train.threads == "auto" and fabric.device.type == "cpu":
+            torch.set_num_threads(faster_threads(kinds[OWN]))
         taken = _in_turns(kinds, rounds + 1)
         device = device_name(fabric.device)
     own = [turn.seconds for turn in taken[OWN][1:]]
@@ -115,17 +124,34 @@ class Turn(NamedTuple):
 Kinds = dict[str, Callable[[], Turn]]
 
 
-def _kinds(model: MultiscaleFlow, event: Event, batch_size: int, fabric: Fabric) -> Kinds:
+def _piece_size(recipe: Recipe, model: MultiscaleFlow, batch_size: int, fabric: Fabric) -> int:
+    """Return how many samples are solved at once; where the recipe lets that be chosen, choose."""
+    given = recipe.train.micro_batch
+    if given != "auto":
+        return batch_size if given is None else given
+    pieces = choose_pieces(model, batch_size, fabric.device, governed_blocks(recipe, model))
+    differentiate_by(model, pieces.way)
+    return pieces.size
+
+
+def _kinds(
+    model: MultiscaleFlow, event: Event, batch_size: int, fabric: Fabric, piece_size: int
+) -> Kinds:
     """Return what takes a step of each kind, by name; the recipe's own likelihood step first."""
+
+    def loss_of(objective: Objective, u: Tensor) -> Tensor:
+        if objective.is_mean_over_samples and piece_size < batch_size:
+            return loss_in_pieces(objective, model, u, event, piece_size).value
+        return objective.loss(model, u, event).value
 
     def step(objective: Objective, backward: bool = True) -> Turn:
         u = noise_like(event, batch_size, fabric.device).to(next(model.parameters()).dtype)
         wait_for(fabric.device)
         start = time.perf_counter()
         with fabric.autocast(), torch.set_grad_enabled(backward):
-            loss = objective.loss(model, u, event)
+            loss = loss_of(objective, u)
         if backward:
-            loss.value.backward()
+            loss.backward()
         wait_for(fabric.device)
         seconds = time.perf_counter() - start
         model.zero_grad()
@@ -134,7 +160,7 @@ def _kinds(model: MultiscaleFlow, event: Event, batch_size: int, fabric: Fabric)
 
     def differentiated(sensitivity: Sensitivity) -> Callable[[], Turn]:
         def take() -> Turn:
-            with _differentiated_by(sensitivity, model):
+            with differentiated_by(model, sensitivity):
                 return step(Likelihood())
 
         return take
@@ -145,19 +171,6 @@ def _kinds(model: MultiscaleFlow, event: Event, batch_size: int, fabric: Fabric)
         f"{OWN}, no gradient": lambda: step(Likelihood(), backward=False),
         "flow-matching": lambda: step(FlowMatching()),
     }
-
-
-@contextmanager
-def _differentiated_by(sensitivity: Sensitivity, model: MultiscaleFlow) -> Iterator[None]:
-    """Differentiate the training solves of all blocks so."""
-    solvers = [block.solver for block in model.blocks]
-    for block in model.blocks:
-        block.solver = replace(block.solver, sensitivity=sensitivity)
-    try:
-        yield
-    finally:
-        for block, solver in zip(model.blocks, solvers, strict=True):
-            block.solver = solver
 
 
 def _in_turns(kinds: Kinds, rounds: int) -> dict[str, list[Turn]]:

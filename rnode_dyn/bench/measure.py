@@ -9,7 +9,7 @@ from torch import Tensor
 from rnode_dyn.costs.cost import evaluation_cost
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.numerics.random_state import cuda_devices_of
+from rnode_dyn.numerics.seeding import random_state_kept
 from rnode_dyn.training.objectives.likelihood import Likelihood
 
 _LONG_ENOUGH = 1.0
@@ -55,7 +55,7 @@ def measure_speed(model: MultiscaleFlow, event: Event, batch_size: int) -> Speed
         batch_size: The largest batch to time.
     """
     device = next(model.parameters(), torch.empty(0)).device
-    with torch.random.fork_rng(cuda_devices_of(device)):
+    with random_state_kept(device):
         _timed_step(model, noise_like(event, 1, device), event)
         size, seconds = 1, _timed_step(model, noise_like(event, 1, device), event)
         while seconds < _LONG_ENOUGH and size < batch_size:
@@ -92,6 +92,8 @@ def wait_for(device: torch.device) -> None:
     """Wait until the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type != "cpu":
+        torch.get_device_module(device).synchronize()
 
 
 def device_name(device: torch.device) -> str:

@@ -67,8 +67,9 @@ def exit_status(error: Exception) -> int | None:
     from rnode_dyn.numerics.errors import SolverError
     from rnode_dyn.recipe.errors import RecipeError
     from rnode_dyn.runs.errors import RunError
+    from rnode_dyn.training.loop.errors import DivergedError, LostProcessError
 
-    if isinstance(error, SolverError):
+    if isinstance(error, SolverError | DivergedError | LostProcessError):
         return FAILED
     told = (RecipeError, DataError, RunError, TooManyDimensionsError, OSError)
     return WRONG_INPUT if isinstance(error, told) else None

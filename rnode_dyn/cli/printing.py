@@ -1,6 +1,7 @@
 """What the commands print: the answer to one stream, progress and messages to the other."""
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -28,8 +29,17 @@ def note(*lines: str) -> None:
         errors().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+"""Where torchrun, Lightning and SLURM tell a process its number."""
+
+
 def announce(recipe: "Recipe", run: "RunFolder | None" = None) -> None:
-    """Say at once what the command is about, before what takes seconds is imported."""
+    """Say at once what the command is about, before what takes seconds is imported.
+
+    Of several processes of a training the first says it.
+    """
+    if any(os.environ.get(name, "0") != "0" for name in _RANKS):
+        return
     where = "" if run is None else f"{run.path}: "
     note(f"{where}{recipe.title or recipe.name}")
 

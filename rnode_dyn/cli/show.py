@@ -1,6 +1,8 @@
 """``rnode-dyn show``: a recipe's model, and what training it costs."""
 
 import math
+from collections.abc import Collection
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,9 +11,11 @@ from rnode_dyn.cli.options import AsJson, Overrides, RecipeName
 from rnode_dyn.cli.printing import announce, out, print_json
 
 if TYPE_CHECKING:
+    from rnode_dyn.costs.pieces import Pieces
     from rnode_dyn.costs.text import Rate
     from rnode_dyn.data.splits import Event
     from rnode_dyn.flows.multiscale import MultiscaleFlow
+    from rnode_dyn.flows.regularized import RegularizedFlow
     from rnode_dyn.recipe.schema import Recipe
 
 
@@ -55,17 +59,20 @@ def show_command(
             "ones: leave it out"
         )
     figures, samples = describe_model(model, governed), train_size(recipe.data)
+    pieces = _pieces(recipe, model, governed)
     stages = stage_figures(recipe, model, cost)
     if as_json:
         costs = cost_figures(cost, samples, rate)
         named = {"name": recipe.name, "title": recipe.title}
-        print_json({**named, **figures, **costs, "stages": stages})
+        chosen = None if pieces is None else asdict(pieces)
+        print_json({**named, **figures, **costs, "micro_batch": chosen, "stages": stages})
         return
     out().print(architecture_tree(recipe.title or recipe.name, model, governed))
     out().print(
         f"{figures['continuous_blocks']} continuous blocks in {figures['scales']} scales; "
         f"{_evaluations(figures)} in a training pass",
         *stage_lines(recipe, stages),
+        *([] if pieces is None else [f"micro-batch: {pieces.in_words()}"]),
         sep="\n",
         soft_wrap=True,
     )
@@ -93,6 +100,23 @@ def _rate(
     model.to(device_for(recipe.train.accelerator))
     speed = measure_speed(model, event, likelihood_batch_size(recipe))
     return Rate(speed.flops_per_second, speed.in_words())
+
+
+def _pieces(
+    recipe: "Recipe", model: "MultiscaleFlow", governed: "Collection[RegularizedFlow]"
+) -> "Pieces | None":
+    """Return in what pieces the training's last stage would solve its batches here and now."""
+    from rnode_dyn.bench.measure import device_for
+    from rnode_dyn.costs.pieces import choose_pieces, given_pieces
+    from rnode_dyn.costs.stages import likelihood_batch_size
+
+    size, batch_size = recipe.train.micro_batch, likelihood_batch_size(recipe)
+    device = device_for(recipe.train.accelerator)
+    if size is None:
+        return None
+    if size == "auto":
+        return choose_pieces(model, batch_size, device, governed)
+    return given_pieces(model, batch_size, size, device, governed)
 
 
 def _evaluations(figures: dict[str, Any]) -> str:

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rnode_dyn.costs.probe import SolveCounts, count_solve, steps_for, with_steps
 from rnode_dyn.costs.saved import SavedTensors
-from rnode_dyn.fields.base import at_times
+from rnode_dyn.fields.at_times import at_times
+from rnode_dyn.fields.own_product import with_own_product
 from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Station
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -168,10 +169,11 @@ def training_cost(
 
 def evaluation_cost(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> EvaluationCost:
     """Count one evaluation of a block's augmented field and its gradient, on shapes alone."""
-    flow = deepcopy(flow).to("meta")
+    flow = deepcopy(flow).to("meta", torch.float32)
     x = torch.zeros(batch_size, *shape, device="meta")
     noise = flow.divergence.draw(x)
-    field = AugmentedField(flow.field, shape, flow.divergence, noise, flow.regularizers, 1)
+    written = with_own_product(flow.field, x)
+    field = AugmentedField(written, shape, flow.divergence, noise, flow.regularizers, 1)
     width = field.channels + x[0].numel()
     y = torch.zeros(batch_size, width, device="meta", requires_grad=True)
     t = torch.zeros((), device="meta")

@@ -28,21 +28,31 @@ class UniformDequantization:
         if self.levels < 2:
             raise DataError(f"levels = {self.levels} leaves nothing to model: write 2 or more.")
 
-    def __call__(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(
+        self,
+        pixels: Tensor,
+        generator: torch.Generator | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
         """A uniform draw from each pixel's bin.
 
         Args:
             pixels: Integers in [0, levels), of any shape.
             generator: Where the noise comes from, on the pixels' device; None: torch's own.
+            noise: What `draw` has drawn already, like the pixels; None: it is drawn here.
         """
         _check_integers(pixels)
-        noise = torch.rand(
-            pixels.shape, generator=generator, device=pixels.device, dtype=torch.float32
-        )
+        noise = self.draw(pixels, generator) if noise is None else noise
         # Float32 rounds 255 + 0.99999997 up to 256 and (49 · 1/49) down below 1: noise that stays
         # this far from the bin's edges stays in the bin, whatever is rounded on the way.
         margin = self.levels * 2.0**-22
         return (pixels + noise.clamp(margin, 1 - margin)) / self.levels
+
+    def draw(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Noise for pixels of this shape, U[0, 1) in float32."""
+        return torch.rand(
+            pixels.shape, generator=generator, device=pixels.device, dtype=torch.float32
+        )
 
     def bin_centre(self, pixels: Tensor) -> Tensor:
         """The middle of each pixel's bin, (pixel + ½) / levels.

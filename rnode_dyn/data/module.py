@@ -6,10 +6,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from rnode_dyn.data.errors import DataError
-from rnode_dyn.data.sampling import EpochShuffle, Mirrored
+from rnode_dyn.data.sampling import EpochShuffle, EveryNth, Mirrored, Parts, SharedBatches
 from rnode_dyn.data.splits import Split, Splits, TensorSplit
 
 _START = {"epoch": 0, "read": 0}
@@ -19,13 +19,15 @@ class FlowDataModule(pl.LightningDataModule):
     """Batches of a data set, as integer pixels or float vectors; dequantization comes later.
 
     Training batches are shuffled anew in every epoch, as a function of seed and epoch. The last,
-    incomplete one is dropped unless it is the only one. With several processes, Lightning gives
-    each its share; in evaluation it repeats a few samples where the shares would be unequal.
+    incomplete one is dropped unless it is the only one. Several processes, and the parts that are
+    accumulated, take rows of the very batch that one process would read; in evaluation they take
+    whole batches, each sample once. For that Lightning's trainer is made with
+    ``use_distributed_sampler=False``.
 
     Args:
         splits: The loaded data set.
-        batch_size: Training samples in a batch, for each process.
-        eval_batch_size: The same for validation and test; None: `batch_size`.
+        batch_size: Training samples in a batch, for each process and accumulated part.
+        eval_batch_size: Samples in a batch of validation and test; None: `batch_size`.
         flips: Mirror half of the training images, left for right, drawn anew in every epoch.
         workers: Processes that decode images. A split that lies in memory needs none and gets
             none.
@@ -58,34 +60,57 @@ class FlowDataModule(pl.LightningDataModule):
         self._place = dict(_START)
         self._check()
 
+    @property
+    def parts(self) -> Parts:
+        """How a step's batch is parted; whole where no trainer says otherwise."""
+        if self.trainer is None:
+            return Parts()
+        trainer = self.trainer
+        return Parts(trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches)
+
     def train_dataloader(self) -> DataLoader[Tensor]:
         """Shuffled batches of equal size, half of the images mirrored if flips are on."""
         split = self.splits.train
-        shuffle = EpochShuffle(len(split), self.seed, mirrored=self.flips)
-        shuffle.resume(**self._place)
-        return self._loader(
-            Mirrored(split) if self.flips else split,
-            batch_size=self.batch_size,
-            workers=self._workers_for(split),
-            sampler=shuffle,
-            drop_last=len(split) > self.batch_size,
-        )
+        return self._loader(Mirrored(split) if self.flips else split, self.train_batches())
+
+    def train_batches(self) -> SharedBatches:
+        """Which samples the training reads, batch by batch, from where it goes on."""
+        shuffle = EpochShuffle(len(self.splits.train), self.seed, mirrored=self.flips)
+        shuffle.resume(self._place["epoch"], self._place["read"])
+        return SharedBatches(shuffle, self.batch_size * self.parts.count, self.parts)
 
     def state_dict(self) -> dict[str, int]:
-        """How much of which epoch has been read, for a training that goes on.
-
-        Several processes read their epoch again from the start: here the share of each is not
-        known.
-        """
-        if self.trainer is None or self.trainer.world_size > 1:
+        """How much of which epoch has been read by all, for a training that goes on."""
+        if self.trainer is None:
             return dict(_START)
-        ready = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        read = ready * self.batch_size if ready < self.trainer.num_training_batches else 0
-        return {"epoch": self.trainer.current_epoch, "read": read}
+        fit, parts = self.trainer.fit_loop, self.parts
+        ready, whole = fit.epoch_loop.batch_progress.current.ready, self.batch_size * parts.count
+        within = 0 < ready < self.trainer.num_training_batches
+        # Lightning counts an epoch that a limit cuts off as completed.
+        epochs = fit.epoch_progress.current
+        cut_off = within and epochs.completed == epochs.ready
+        return {
+            "epoch": self.trainer.current_epoch - cut_off,
+            "read": ready // parts.accumulate * whole if within else 0,
+            "whole": whole,
+            "accumulate": parts.accumulate,
+        }
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on there."""
-        self._place = dict(state_dict)
+        """Go on there, also with another number of processes.
+
+        Raises:
+            DataError: where a step has another number of samples now: neither the place in the
+                epoch nor the count of steps would be what it was.
+        """
+        whole, kept = self.batch_size * self.parts.count, state_dict.get("whole")
+        if kept not in (None, whole):
+            raise DataError(
+                f"a step took {kept} samples and would take {whole} now, with which no training "
+                "goes on: choose data.batch_size so that, times devices, nodes and "
+                f"train.accumulate, it is {kept}."
+            )
+        self._place = {key: state_dict[key] for key in _START}
 
     def val_dataloader(self) -> DataLoader[Tensor]:
         """Every validation sample once, in order."""
@@ -96,25 +121,18 @@ class FlowDataModule(pl.LightningDataModule):
         return self.eval_loader(self.splits.test)
 
     def eval_loader(self, split: Split) -> DataLoader[Tensor]:
-        """Every sample of a split once, in order."""
-        return self._loader(
-            split, batch_size=self.eval_batch_size, workers=self._workers_for(split)
-        )
+        """Every sample of a split once, in order; several processes take turns at the batches."""
+        return self._loader(split, self.eval_batches(split))
 
-    def _loader(
-        self,
-        split: Split,
-        *,
-        batch_size: int,
-        workers: int,
-        sampler: EpochShuffle | None = None,
-        drop_last: bool = False,
-    ) -> DataLoader[Tensor]:
+    def eval_batches(self, split: Split) -> EveryNth:
+        """Which samples of a split an evaluation reads, batch by batch."""
+        return EveryNth(len(split), self.eval_batch_size, self.parts)
+
+    def _loader(self, split: Split, batches: Sampler[list[int]]) -> DataLoader[Tensor]:
+        workers = self._workers_for(split)
         return _BatchLoader(
             split,
-            batch_size=batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
+            batch_sampler=batches,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -122,7 +140,8 @@ class FlowDataModule(pl.LightningDataModule):
         )
 
     def _workers_for(self, split: Split) -> int:
-        return 0 if isinstance(split, TensorSplit) else self.workers
+        source = split.images if isinstance(split, Mirrored) else split
+        return 0 if isinstance(source, TensorSplit) else self.workers
 
     def _check(self) -> None:
         for name in ("batch_size", "eval_batch_size"):

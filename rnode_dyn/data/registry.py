@@ -7,7 +7,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +112,7 @@ def load_data(
         image_size: Side of the square images; None: the data's own.
         levels: Values a pixel can take, at most as many as the data has; None: all of them.
         train_size: Training samples; None: all, or the data set's default where they are drawn.
-        validation_size: The same for validation.
+        validation_size: The same for validation; 0: none.
         test_size: The same for test.
         channels: 1 or 3 for `folder`, any for `fake`.
         columns: How many columns `npy`'s files have to have; None: any.
@@ -143,7 +143,8 @@ def load_data(
         image_size=image_size,
         levels=levels,
         train_size=train_size,
-        validation_size=validation_size,
+        # What a set keeps from its training samples, it keeps also where that is not read.
+        validation_size=1 if validation_size == 0 else validation_size,
         test_size=test_size,
         channels=channels,
         columns=columns,
@@ -158,7 +159,14 @@ def load_data(
         if source.find is not None:
             source.find(request)
         verify(request.root, request.checksums)
-        return source.load(request)
+        splits = source.load(request)
+    return _without_validation(splits) if validation_size == 0 else splits
+
+
+def _without_validation(splits: "Splits") -> "Splits":
+    from rnode_dyn.data.splits import TensorSplit
+
+    return replace(splits, validation=TensorSplit(splits.validation.head(1)[:0]))
 
 
 def describe_data(

@@ -15,7 +15,7 @@ from rnode_dyn.evaluation.protocol import BlockCost, Protocol, costs_of_blocks
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.standardize import log_scale
-from rnode_dyn.numerics.random_state import cuda_devices_of
+from rnode_dyn.numerics.seeding import seeded
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,8 @@ def evaluate(
         batches = batches_for_exact(model, batches)
     model.eval()
     tally = _Tally(log_scale(model))
-    device = next(model.parameters(), torch.empty(0)).device
-    with (
-        scored_by(model, divergence),
-        torch.random.fork_rng(cuda_devices_of(device)),
-    ):
-        torch.manual_seed(seed)
+    device = _like(model).device
+    with scored_by(model, divergence), seeded(device, seed):
         for batch in batches:
             _score(model, batch.to(device), event, tally, bin_centre)
         if not tally.bits:
@@ -134,16 +130,22 @@ def first_of(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
 def _score(
     model: MultiscaleFlow, batch: Tensor, event: Event, tally: "_Tally", bin_centre: bool
 ) -> None:
-    u = batch if event.levels is None else UniformDequantization(event.levels)(batch)
+    dtype = _like(model).dtype
+    u = batch if event.levels is None else UniformDequantization(event.levels)(batch).to(dtype)
     result = model(u)
     tally.add(bits_of(result, event), result.penalties)
     stats = [block.stats for block in model.blocks]
     tally.passes.append([(s.nfe, s.accepted, s.rejected) for s in stats])
     if event.levels is not None and bin_centre:
-        centre = UniformDequantization(event.levels).bin_centre(batch)
+        centre = UniformDequantization(event.levels).bin_centre(batch).to(dtype)
         tally.bin_centre.append(bits_of(model(centre), event))
     if tally.reconstruction_error is None:
         tally.reconstruction_error = float((model.generate(result.z) - u).abs().max())
+
+
+def _like(model: MultiscaleFlow) -> Tensor:
+    """Return a tensor of the model's device and precision."""
+    return next(model.parameters(), torch.empty(0))
 
 
 def _protocol(

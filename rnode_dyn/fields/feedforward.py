@@ -35,7 +35,7 @@ class FeedForwardField(nn.Module):
     """
 
     takes_times = True
-    """It can be evaluated at a time of its own for every sample, see ``fields.base.at_times``."""
+    """It can be evaluated at a time of its own for every sample, see ``fields.at_times``."""
 
     def __init__(self, layers: Sequence[TimeLayer], activation_name: str) -> None:
         super().__init__()

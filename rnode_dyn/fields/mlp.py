@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnode_dyn.fields.feedforward import FeedForwardField, TimeLayer
+from rnode_dyn.numerics.numbers import whole
 
 
 class TimeLinear(TimeLayer):
@@ -55,9 +56,11 @@ class MLPField(FeedForwardField):
         hidden: Sequence[int] = (64, 64, 64),
         activation: str = "softplus",
     ) -> None:
-        size = dim if isinstance(dim, int) else math.prod(dim)
+        size = math.prod(dim) if isinstance(dim, Sequence) else whole("MLPField", "dim", dim)
         widths = [size, *hidden, size]
         super().__init__([TimeLinear(i, o) for i, o in pairwise(widths)], activation)
+
+    takes_times = True
 
     def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
         """Evaluate the field; a sample of any shape is read as one vector."""

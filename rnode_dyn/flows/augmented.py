@@ -1,12 +1,15 @@
 """The dynamics of a flow: the state, its log-determinant and the penalties, as one field."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnode_dyn.flows.divergence import Divergence
+from rnode_dyn.flows.divergence import Divergence, Linearization
 from rnode_dyn.flows.regularizers import Regularizer
+from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.slope import blame_arguments
 
 
 class AugmentedField:
@@ -33,14 +36,25 @@ class AugmentedField:
         self.field, self.event_shape = field, tuple(event_shape)
         self.divergence, self.noise = divergence, noise
         self.regularizers, self.direction = tuple(regularizers), direction
+        needs_push = any(r.needs_push for r in self.regularizers)
+        self.asked: dict[str, Any] = {"with_push": True} if needs_push else {}
 
     def __call__(self, t: Tensor, y: Tensor) -> Tensor:
         """Return dy/dt for ``y`` (batch, 1 + penalties + dimension)."""
         x = y[:, self.channels :].reshape(-1, *self.event_shape)
-        at = self.divergence.linearize(self.field, t, x, self.noise)
+        at = self._linearize(t, x)
         penalties = [self.direction * r.integrand(at) for r in self.regularizers]
         extra = torch.stack([at.divergence, *penalties], dim=1)
         return torch.cat([extra, at.value.flatten(1)], dim=1)
+
+    def _linearize(self, t: Tensor, x: Tensor) -> Linearization:
+        try:
+            return self.divergence.linearize(self.field, t, x, self.noise, **self.asked)
+        except (SolverError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, TypeError) as error:
+            # Said here of the state itself: the solver knows the whole row.
+            blame_arguments(error, x, ())
 
     @property
     def channels(self) -> int:
@@ -49,6 +63,6 @@ class AugmentedField:
 
     def error_mask(self, y: Tensor) -> Tensor:
         """Which entries take part in step-size control: all but the penalties."""
-        mask = torch.ones(y.shape[1:], dtype=torch.bool, device=y.device)
+        mask = torch.ones(y.shape[1:], dtype=torch.bool)
         mask[1 : self.channels] = False
         return mask

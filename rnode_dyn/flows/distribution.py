@@ -8,6 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
+from rnode_dyn.flows.given import check_kind
+from rnode_dyn.numerics.numbers import positive
+
 
 class LogProb(NamedTuple):
     """A log-density and how well it is known.
@@ -45,11 +48,8 @@ class FlowDistribution(Distribution):
     def __init__(
         self, model: nn.Module, event_shape: Sequence[int], temperature: float = 1.0
     ) -> None:
-        if not 0 < temperature < float("inf"):
-            raise ValueError(
-                f"temperature is {temperature!r}; write a positive number, 1.0 for the model's own."
-            )
-        self.model, self.temperature = model, temperature
+        self.model = model
+        self.temperature = positive("FlowDistribution", "temperature", temperature)
         self.latent_shape = tuple(model.forward_shape(event_shape))  # type: ignore[operator]
         super().__init__(event_shape=torch.Size(event_shape), validate_args=False)
 
@@ -58,6 +58,7 @@ class FlowDistribution(Distribution):
 
         With Hutchinson's divergence it is an unbiased estimate.
         """
+        check_kind(value, self.model.parameters())
         dims = len(self.event_shape)
         if tuple(value.shape[value.dim() - dims :]) != tuple(self.event_shape):
             raise ValueError(
@@ -67,6 +68,13 @@ class FlowDistribution(Distribution):
         batch = value.shape[: value.dim() - dims]
         z, log_det, _ = self.model(value.reshape(-1, *self.event_shape))
         return (standard_normal_log_prob(z) + log_det).reshape(batch)
+
+    def __repr__(self) -> str:
+        """Name the model, what a sample is, and the temperature."""
+        return (
+            f"FlowDistribution({type(self.model).__name__}, event_shape={tuple(self.event_shape)}, "
+            f"temperature={self.temperature:g})"
+        )
 
     def estimate_log_prob(self, value: Tensor, repeats: int = 16) -> LogProb:
         """Log-density of ``value`` from several solves, each with noise of its own.

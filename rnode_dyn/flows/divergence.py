@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rnode_dyn.fields.base import jvp, value_and_vjp
+from rnode_dyn.fields.linearize import Push, value_and_jacobian, value_and_products
+from rnode_dyn.numerics.numbers import whole
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Linearization:
         value: f(t, x), like ``x``.
         divergence: tr ∂f/∂x or its estimate, ``(batch,)``.
         frobenius: ‖∂f/∂x‖_F² or its estimate, ``(batch,)``.
+        push: Takes (dt, dx) to ∂f/∂t · dt + ∂f/∂x · dx, where a regularizer needs it.
     """
 
     field: Callable[[Tensor, Tensor], Tensor]
@@ -30,10 +32,16 @@ class Linearization:
     value: Tensor
     divergence: Tensor
     frobenius: Tensor
+    push: Push | None = None
 
     def along(self, dt: float) -> Tensor:
         """Return ∂f/∂t · dt + (∂f/∂x) f: the field's change along the flow, like ``x``."""
-        return jvp(self.field, self.t, self.x, torch.full_like(self.t, dt), self.value)
+        if self.push is None:
+            raise RuntimeError(
+                "the field's change along the flow was not asked for beforehand: write "
+                "needs_push = True in the regularizer's class."
+            )
+        return self.push(torch.full_like(self.t, dt) if dt else None, self.value)
 
 
 class Divergence(ABC):
@@ -45,9 +53,22 @@ class Divergence(ABC):
 
     @abstractmethod
     def linearize(
-        self, field: Callable, t: Tensor, x: Tensor, noise: Tensor | None
+        self,
+        field: Callable,
+        t: Tensor,
+        x: Tensor,
+        noise: Tensor | None,
+        with_push: bool = False,
     ) -> Linearization:
-        """Evaluate the field and its divergence at ``(t, x)``."""
+        """Evaluate the field and its divergence at ``(t, x)``.
+
+        Args:
+            field: f(t, x).
+            t: Time, 0-dim.
+            x: State, ``(batch, *event)``.
+            noise: What ``draw`` drew for this solve.
+            with_push: Whether :meth:`Linearization.along` will be asked for.
+        """
 
 
 @dataclass(frozen=True)
@@ -77,10 +98,7 @@ class HutchinsonDivergence(Divergence):
             raise ValueError(
                 f'HutchinsonDivergence: noise is {self.noise!r}; write "gaussian" or "rademacher".'
             )
-        if not isinstance(self.probes, int) or self.probes < 1:
-            raise ValueError(
-                f"HutchinsonDivergence: probes is {self.probes!r}; write a whole number, 1 or more."
-            )
+        object.__setattr__(self, "probes", whole("HutchinsonDivergence", "probes", self.probes))
 
     def draw(self, x: Tensor) -> Tensor:
         """Draw the probes, ``(probes, batch, *event)``: zero mean, unit covariance."""
@@ -89,38 +107,43 @@ class HutchinsonDivergence(Divergence):
         return noise if self.noise == "gaussian" else (noise >= 0).to(x.dtype) * 2 - 1
 
     def linearize(
-        self, field: Callable, t: Tensor, x: Tensor, noise: Tensor | None
+        self,
+        field: Callable,
+        t: Tensor,
+        x: Tensor,
+        noise: Tensor | None,
+        with_push: bool = False,
     ) -> Linearization:
-        """Evaluate the field with one vector-Jacobian product a probe."""
+        """Evaluate the field once, with one vector-Jacobian product a probe."""
         probes = self.draw(x) if noise is None else noise
-        products = [(probe, *value_and_vjp(field, t, x, probe)) for probe in probes]
-        divergence = torch.stack([(vjp * probe).flatten(1).sum(1) for probe, _, vjp in products])
-        frobenius = torch.stack([vjp.square().flatten(1).sum(1) for _, _, vjp in products])
-        value = products[0][1]
-        return Linearization(field, t, x, value, divergence.mean(0), frobenius.mean(0))
+        value, products, push = value_and_products(field, t, x, probes, with_push)
+        divergence = (products * probes).flatten(2).sum(2).mean(0)
+        frobenius = products.square().flatten(2).sum(2).mean(0)
+        return Linearization(field, t, x, value, divergence, frobenius, push)
 
 
 @dataclass(frozen=True)
 class ExactDivergence(Divergence):
     """The trace and the Frobenius norm themselves, from the whole Jacobian.
 
-    Costs as many vector-Jacobian products as a sample has entries: for low dimensions, and to
-    check estimates with.
+    Costs as many vector-Jacobian products as a sample has entries, of one evaluation of the field:
+    for low dimensions, and to check estimates with.
     """
 
     def draw(self, x: Tensor) -> None:  # nothing is random here
         """Nothing is random here."""
 
     def linearize(
-        self, field: Callable, t: Tensor, x: Tensor, noise: Tensor | None
+        self,
+        field: Callable,
+        t: Tensor,
+        x: Tensor,
+        noise: Tensor | None,
+        with_push: bool = False,
     ) -> Linearization:
-        """Evaluate the field with one vector-Jacobian product an entry, all in one batch."""
-        batch, size = len(x), x[0].numel()
-        basis = torch.eye(size, dtype=x.dtype, device=x.device).repeat_interleave(batch, dim=0)
-        repeated = x.repeat(size, *(1 for _ in x.shape[1:]))
-        values, rows = value_and_vjp(field, t, repeated, basis.view_as(repeated))
-        # Row j of block i of the first axis is ∂f_i/∂x of sample j.
-        jacobian = rows.reshape(size, batch, size)
+        """Evaluate the field once, with one vector-Jacobian product an entry, all together."""
+        # Row i of the first axis is the gradient of f_i of every sample.
+        value, jacobian, push = value_and_jacobian(field, t, x, with_push)
         divergence = torch.einsum("ibi->b", jacobian)
         frobenius = jacobian.square().sum((0, 2))
-        return Linearization(field, t, x, values[:batch], divergence, frobenius)
+        return Linearization(field, t, x, value, divergence, frobenius, push)

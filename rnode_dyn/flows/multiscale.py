@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult, unchanged
+from rnode_dyn.flows.standardize import standardizing
 from rnode_dyn.flows.transforms import Compose, Squeeze, Transform
 
 
@@ -149,14 +151,15 @@ class MultiscaleFlow(Transform):
         """Carry data (batch, *event_shape) to the latent vector (batch, dimension)."""
         return self.forward_weighted(x)[0]
 
-    def forward_weighted(self, x: Tensor) -> tuple[FlowResult, Tensor | float]:
+    def forward_weighted(self, x: Tensor) -> tuple[FlowResult, Tensor]:
         """Carry data to the latent vector, and weigh each block's penalties by its own weights.
 
         Returns:
-            The result, and Σ weight · penalty over the blocks, ``(batch,)``; 0 where no block
+            The result, and Σ weight · penalty over the blocks, ``(batch,)``: zeros where no block
             weighs any.
         """
-        result, leaving, weighted = self.preprocess(x), [], 0.0
+        result, leaving = self.enter(x), []
+        weighted = torch.zeros_like(result.log_det)
         for scale in self.scale_list():
             for step in scale.steps:
                 taken = step(result.z)
@@ -169,6 +172,26 @@ class MultiscaleFlow(Transform):
                 result = result._replace(z=stays)
         z = torch.cat([part.flatten(1) for part in [*leaving, result.z]], dim=1)
         return result._replace(z=z), weighted
+
+    def enter(self, x: Tensor) -> FlowResult:
+        """Take data as far as the first block: preprocessed, and in the weights' precision.
+
+        Weights of 64 bits take data in 64 bits. Those of half precision take a state of half
+        precision, but data near the ends of the logit must not be rounded before it.
+        """
+        x = self._widened(x)
+        weights = next(self.parameters(), torch.empty(())).dtype
+        half = weights in (torch.float16, torch.bfloat16)
+        # What is standardised may need 64 bits until it is.
+        any_precision = half or bool(standardizing(self.preprocess))
+        check_batch(x, () if any_precision else self.parameters(), self.event_shape)
+        result = self.preprocess(x)
+        return result._replace(z=result.z.to(weights)) if half else result
+
+    def _widened(self, x: Tensor) -> Tensor:
+        """Give weights of 64 bits numbers of 64 bits, which takes nothing from them."""
+        double = next(self.parameters(), torch.empty(())).dtype == torch.float64
+        return x.double() if double and isinstance(x, Tensor) and x.is_floating_point() else x
 
     def inverse(self, z: Tensor) -> FlowResult:
         """Carry latent vectors (batch, dimension) back to data."""
@@ -192,6 +215,8 @@ class MultiscaleFlow(Transform):
     def split_latents(self, z: Tensor) -> list[Tensor]:
         """Cut latent vectors into the parts of :attr:`latent_shapes`."""
         sizes = [math.prod(shape) for shape in self.latent_shapes]
+        z = self._widened(z)
+        check_batch(z, self.parameters())
         if z.dim() != 2 or z.shape[1] != sum(sizes):
             raise ValueError(
                 f"latent vectors have shape {tuple(z.shape)}; this flow takes (batch, "

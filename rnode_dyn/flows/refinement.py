@@ -14,7 +14,7 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.numerics.errors import SolverError
-from rnode_dyn.numerics.random_state import cuda_devices_of
+from rnode_dyn.numerics.seeding import random_state_kept, reseed
 from rnode_dyn.numerics.stepping.fixed import FixedStep
 
 
@@ -69,11 +69,11 @@ def refine(
     was_training = model.training
     model.train()
     try:
-        with torch.random.fork_rng(cuda_devices_of(x.device)):
+        with random_state_kept(x.device):
             # Blocks that are not looked at draw noise too.
-            torch.manual_seed(seed)
+            reseed(x.device, seed)
             coarse = _solved(model, x, blocks, seed)
-            torch.manual_seed(seed)
+            reseed(x.device, seed)
             with _doubled(blocks):
                 fine = _solved(model, x, blocks, seed)
             alone = [_gap(flow, coarse, fine, seed) for flow in blocks]
@@ -108,13 +108,13 @@ def _solved(
 ) -> _Solved:
     passed: dict[nn.Module, tuple[Tensor, FlowResult]] = {}
 
-    def reseed(flow: nn.Module, inputs: tuple) -> None:
-        torch.manual_seed(seed)
+    def begin(flow: nn.Module, inputs: tuple) -> None:
+        reseed(x.device, seed)
 
     def keep(flow: nn.Module, inputs: tuple, result: FlowResult) -> None:
         passed[flow] = (inputs[0], result)
 
-    hooks = [flow.register_forward_pre_hook(reseed) for flow in blocks]
+    hooks = [flow.register_forward_pre_hook(begin) for flow in blocks]
     hooks += [flow.register_forward_hook(keep) for flow in blocks]
     try:
         found = model(x)
@@ -133,7 +133,7 @@ def _gap(flow: RegularizedFlow, coarse: _Solved, fine: _Solved, seed: int) -> fl
     x, at_2n = fine.passed[flow]
     begun, at_n = coarse.passed.get(flow, (None, None))
     if begun is None or at_n is None or not torch.equal(begun, x):
-        torch.manual_seed(seed)
+        reseed(x.device, seed)
         try:
             at_n = flow(x)
         except SolverError:

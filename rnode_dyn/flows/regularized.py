@@ -5,15 +5,20 @@ from contextlib import redirect_stdout
 from io import StringIO
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torchdyn.core import DEFunc, NeuralODE
 from torchdyn.nn import Augmenter
 
-from rnode_dyn.fields.base import FunctionField, as_field
+from rnode_dyn.fields.as_field import as_field
+from rnode_dyn.fields.own_product import with_own_product
 from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
+from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.result import FlowResult
+from rnode_dyn.flows.share import drawn
+from rnode_dyn.numerics.numbers import as_number, wants_gradient
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.solve import Solver, solve
 from rnode_dyn.numerics.stats import SolveStats
@@ -31,7 +36,8 @@ class RegularizedFlow(NeuralODE):
         solver: How to solve, and how to differentiate the solve.
         divergence: How to get tr ∂f/∂x.
         regularizers: Penalties to integrate along the trajectory.
-        end_time: T: data are at time 0, the latent variable at T.
+        end_time: T: data are at time 0, the latent variable at T. A tensor that wants a gradient
+            gets one; an ``nn.Parameter`` trains with the flow.
         eval_solver: Solver in evaluation mode.
         eval_divergence: Divergence in evaluation mode.
 
@@ -54,7 +60,7 @@ class RegularizedFlow(NeuralODE):
         solver: Solver | None = None,
         divergence: Divergence | None = None,
         regularizers: Sequence[Regularizer] = (),
-        end_time: float = 1.0,
+        end_time: float | Tensor = 1.0,
         eval_solver: Solver | None = None,
         eval_divergence: Divergence | None = None,
     ) -> None:
@@ -65,8 +71,6 @@ class RegularizedFlow(NeuralODE):
         for name, given in (("divergence", divergence), ("eval_divergence", eval_divergence)):
             _check_kind(name, given, Divergence, "HutchinsonDivergence()")
         check_regularizers(regularizers)
-        if not (isinstance(end_time, int | float) and 0 < end_time < float("inf")):
-            raise ValueError(f"end_time is {end_time!r}; write a positive number, such as 1.0.")
         # torchdyn prints where a field has no parameters, and gives it one.
         with redirect_stdout(StringIO()):
             super().__init__(as_field(field), solver="rk4", return_t_eval=False)
@@ -74,7 +78,7 @@ class RegularizedFlow(NeuralODE):
         self.solver, self.eval_solver = solver, eval_solver
         self.divergence, self.eval_divergence = divergence, eval_divergence
         self.regularizers = tuple(regularizers)
-        self.end_time = float(end_time)
+        self.end = _checked_end(end_time)
         self.augmenter = Augmenter(augment_idx=1, augment_dims=1 + len(self.regularizers))
         self.stats = SolveStats()
         # A hypersolver's networks train, move and are saved with the flow.
@@ -102,6 +106,11 @@ class RegularizedFlow(NeuralODE):
         """The field f(t, x)."""
         return cast(nn.Module, self.defunc.vf)
 
+    @property
+    def end_time(self) -> float:
+        """T as a number; ``end`` is the tensor, where one was given that wants a gradient."""
+        return float(self.end.detach()) if isinstance(self.end, Tensor) else self.end
+
     def forward(self, x: Tensor) -> FlowResult:  # type: ignore[override]
         """Carry data to the latent variable.
 
@@ -111,17 +120,17 @@ class RegularizedFlow(NeuralODE):
         Returns:
             The latent variable, log |det ∂z/∂x|, and the penalties.
         """
-        return self._carry(x, 0.0, self.end_time)
+        return self._carry(x, 0.0, self.end)
 
     def inverse(self, z: Tensor) -> FlowResult:
         """Carry the latent variable back to data; ``log_det`` is that of this direction."""
-        return self._carry(z, self.end_time, 0.0)
+        return self._carry(z, self.end, 0.0)
 
     def generate(self, z: Tensor) -> Tensor:
         """Carry the latent variable back to data, without the density, which costs less."""
-        return self.trajectory(z, (self.end_time, 0.0))[-1]
+        return self.trajectory(z, (self.end, 0.0))[-1]
 
-    def trajectory(self, x: Tensor, t_span: Sequence[float] | Tensor) -> Tensor:
+    def trajectory(self, x: Tensor, t_span: Sequence[float | Tensor] | Tensor) -> Tensor:
         """Solve for the states alone, from ``x`` at the first of the times.
 
         Args:
@@ -131,8 +140,11 @@ class RegularizedFlow(NeuralODE):
         Returns:
             The states at those times, ``(len(t_span), batch, *event)``.
         """
-        times = [float(t) for t in t_span]
-        problem = ODEProblem(self.field, x, (times[0], times[-1]), self._known_parameters())
+        check_batch(x, self.field.parameters())
+        times = list(t_span)
+        if len(times) < 2:
+            raise ValueError(f"t_span is {t_span!r}; write two times or more, such as (1.0, 0.0).")
+        problem = ODEProblem(self.field, x, (times[0], times[-1]))
         solution = solve(problem, self.active_solver, save_at=times)
         self.stats = solution.stats
         return solution.x
@@ -164,36 +176,31 @@ class RegularizedFlow(NeuralODE):
         """Shape of a latent sample, given that of a data sample: the same."""
         return tuple(shape)
 
-    def weigh(self, penalties: dict[str, Tensor]) -> Tensor | float:
-        """Return Σ weight · penalty, ``(batch,)``; 0 where nothing is weighted."""
-        return sum(r.weight * penalties[r.name] for r in self.regularizers if r.weight > 0)
+    def weigh(self, penalties: dict[str, Tensor]) -> Tensor:
+        """Return Σ weight · penalty, ``(batch,)``: zeros where nothing is weighted."""
+        total = torch.zeros_like(next(iter(penalties.values()), torch.zeros(())))
+        for regularizer in self.regularizers:
+            if regularizer.weight > 0:
+                total = total + regularizer.weight * penalties[regularizer.name]
+        return total
 
-    def _known_parameters(self) -> tuple[Tensor, ...] | None:
-        """All parameters, or ``None`` where a function may hide some."""
-        return None if isinstance(self.field, FunctionField) else tuple(self.parameters())
-
-    def _carry(self, x: Tensor, t0: float, t1: float) -> FlowResult:
-        if not isinstance(x, Tensor) or not x.is_floating_point() or x.dim() < 2:
-            given = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x)
-            raise TypeError(
-                f"a flow takes a floating tensor (batch, *event), given {given}: write "
-                "x.float(), and x[None] for a single sample."
-            )
+    def _carry(self, x: Tensor, t0: float | Tensor, t1: float | Tensor) -> FlowResult:
+        check_batch(x, self.field.parameters())
         divergence = self.active_divergence
         dynamics = AugmentedField(
-            self.field,
+            with_own_product(self.field, x),
             x.shape[1:],
             divergence,
-            divergence.draw(x),
+            drawn(divergence.draw, x),
             self.regularizers,
-            direction=1 if t1 > t0 else -1,
+            direction=1 if bool(t1 > t0) else -1,
         )
         y = self.augmenter(x.flatten(1))
         problem = ODEProblem(
             dynamics,
             y,
             (t0, t1),
-            parameters=self._known_parameters(),
+            parameters=tuple(self.field.parameters()),
             error_mask=dynamics.error_mask(y),
         )
         solution = solve(problem, self.active_solver, save_at=(t1,))
@@ -216,6 +223,13 @@ class RegularizedFlow(NeuralODE):
     def __repr__(self) -> str:
         """Show the flow as modules are shown; torchdyn's own needs what we dropped."""
         return nn.Module.__repr__(self)
+
+
+def _checked_end(end_time: float | Tensor) -> float | Tensor:
+    number = as_number(end_time)
+    if number is None or not 0 < number < float("inf"):
+        raise ValueError(f"end_time is {end_time!r}; write a positive number, such as 1.0.")
+    return end_time if wants_gradient(end_time) else number
 
 
 def _check_kind(name: str, value: object, kind: type, example: str) -> None:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from rnode_dyn.flows.divergence import Linearization
+from rnode_dyn.numerics.numbers import not_negative
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class Regularizer(ABC):
 
     weight: float
     name: ClassVar[str]
+    needs_push: ClassVar[bool] = True
+    """Whether the integrand asks for :meth:`Linearization.along`, which not asking for spares."""
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.weight, int | float) and 0 <= self.weight < float("inf")):
-            raise ValueError(
-                f"{type(self).__name__}: weight is {self.weight!r}; write a number of at least 0."
-            )
+        weight = not_negative(type(self).__name__, "weight", self.weight)
+        object.__setattr__(self, "weight", weight)
 
     @abstractmethod
     def integrand(self, at: Linearization) -> Tensor:
@@ -44,6 +45,7 @@ class KineticEnergy(Regularizer):
     """½ · mean f²: straight trajectories at constant speed (Finlay et al. 2020)."""
 
     name = "kinetic_energy"
+    needs_push = False
 
     def integrand(self, at: Linearization) -> Tensor:
         """Return ½ · mean f²."""
@@ -57,6 +59,7 @@ class JacobianFrobenius(Regularizer):
     """
 
     name = "jacobian_frobenius"
+    needs_push = False
 
     def integrand(self, at: Linearization) -> Tensor:
         """Return ‖∂f/∂x‖_F² / d."""

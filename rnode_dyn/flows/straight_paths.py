@@ -86,6 +86,11 @@ def legs(model: MultiscaleFlow, device: torch.device | None = None, pace: float 
                     "path does not stay straight through it. Put it in front, preprocess=…, or "
                     "train with Likelihood()."
                 )
+    if any(isinstance(block.end, Tensor) for block in model.blocks):
+        raise TypeError(
+            "a block's end_time wants a gradient, and straight paths give it none: train it with "
+            "Likelihood(), or write end_time=end_time.item()."
+        )
     exits = exit_times(model).to(device)
     found = []
     for number, station in enumerate(model.walk()):

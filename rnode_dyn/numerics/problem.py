@@ -1,12 +1,17 @@
 """What to solve: a field, a start, a time span."""
 
-from collections.abc import Callable, Iterable
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
+from rnode_dyn.numerics.calling import as_called
+from rnode_dyn.numerics.numbers import as_number, rounding_of, wants_gradient
 
 # The right-hand side as the steppers call it: time is a Python float until it meets the field.
 RightHandSide = Callable[[float, Tensor], Tensor]
@@ -27,16 +32,18 @@ class ODEProblem:
 
     Args:
         field: ``field(t, x)`` with ``t`` a 0-dim tensor and ``x`` like ``x0``; a module or any
-            callable.
+            callable. One that takes ``(x)`` alone, or names its second argument ``t`` or
+            ``time``, is called so.
         x0: Start, of shape ``(batch, *event)``, floating.
-        t_span: ``(t0, t1)``; ``t1 < t0`` solves backwards in time.
-        parameters: Tensors to differentiate with respect to, besides ``x0``. Left out, they are
-            the parameters of a field that is a module, and none for a plain callable.
+        t_span: ``(t0, t1)``; ``t1 < t0`` solves backwards in time. A time that is a tensor which
+            wants a gradient gets one: ∂x(t1)/∂t1 = f(t1, x(t1)).
+        parameters: Tensors to differentiate with respect to, besides ``x0`` and those that the
+            field is found to use. Naming one that it does use changes nothing.
         error_mask: Which parts of a sample adaptive steps control the error of: a boolean tensor
             of shape ``event``. Left out, all of it.
 
     Raises:
-        TypeError: if ``x0`` is not a floating tensor.
+        TypeError: if ``x0`` is not a floating tensor, or nobody could call the field.
         ValueError: if the time span is empty or not finite, or a shape does not fit.
 
     Example:
@@ -46,11 +53,12 @@ class ODEProblem:
         1
     """
 
-    field: Callable[[Tensor, Tensor], Tensor]
+    field: Callable[..., Tensor]
     x0: Tensor
-    t_span: tuple[float, float]
+    t_span: tuple[Any, Any]
     parameters: tuple[Tensor, ...] | None = None
     error_mask: Tensor | None = None
+    time_rounding: float = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not callable(self.field):
@@ -58,45 +66,57 @@ class ODEProblem:
                 f"field is {self.field!r}; write a module or a function field(t, x) that returns "
                 "dx/dt."
             )
-        if not isinstance(self.x0, Tensor) or not self.x0.is_floating_point():
-            given = self.x0.dtype if isinstance(self.x0, Tensor) else type(self.x0).__name__
-            raise TypeError(
-                f"x0 must be a floating tensor of shape (batch, *event), given {given}: "
-                "write x0.float() or torch.as_tensor(x0, dtype=torch.float32)."
-            )
-        if self.x0.dim() < 1:
-            raise ValueError("x0 is a scalar; it needs a batch dimension: write x0[None].")
-        if self.x0.numel() == 0:
-            raise ValueError(f"x0 has shape {tuple(self.x0.shape)}: there is nothing to solve for.")
-        object.__setattr__(self, "t_span", _checked_span(self.t_span))
+        _check_start(self.x0)
+        span = _checked_span(self.t_span, self.x0.dtype)
+        object.__setattr__(self, "time_rounding", max(map(rounding_of, self.t_span)))
+        object.__setattr__(self, "t_span", span)
         if self.parameters is not None:
             object.__setattr__(self, "parameters", _checked_parameters(self.parameters))
         if self.error_mask is not None:
             _check_mask(self.error_mask, self.x0.shape[1:])
+        self.called  # noqa: B018  # a field that nobody could call is refused here
 
     @cached_property
-    def differentiable(self) -> tuple[Tensor, ...]:
-        """The tensors behind the field that need a gradient, each once."""
-        given: Iterable[Tensor] = self.parameters or ()
-        if self.parameters is None and isinstance(self.field, nn.Module):
-            given = self.field.parameters()
-        return tuple({id(p): p for p in given if p.requires_grad}.values())
+    def called(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The field as f(t, x), however it was written."""
+        return as_called(self.field)
 
     @property
-    def needs_gradient(self) -> bool:
-        """Whether anything that is known of needs a gradient, or might, behind a plain callable."""
-        known = self.x0.requires_grad or bool(self.differentiable)
-        return known or not self.names_its_parameters
+    def span(self) -> tuple[float, float]:
+        """The times of ``t_span`` as numbers."""
+        t0, t1 = (float(t.detach() if isinstance(t, Tensor) else t) for t in self.t_span)
+        return t0, t1
+
+    @cached_property
+    def known_tensors(self) -> tuple[Tensor, ...]:
+        """The tensors behind the field that can be told: those named, and a module's parameters."""
+        given = list(self.parameters or ())
+        if isinstance(self.field, nn.Module):
+            given += self.field.parameters()
+        return tuple({id(p): p for p in given}.values())
+
+    @property
+    def differentiable(self) -> tuple[Tensor, ...]:
+        """Those of them that want a gradient."""
+        return tuple(p for p in self.known_tensors if p.requires_grad)
 
     @property
     def direction(self) -> int:
         """+1 where time runs forward, -1 where it runs backward."""
-        return 1 if self.t_span[1] > self.t_span[0] else -1
+        return 1 if self.span[1] > self.span[0] else -1
 
-    @property
-    def names_its_parameters(self) -> bool:
-        """Whether all tensors behind the field are known: a module's are, a closure's are not."""
-        return isinstance(self.field, nn.Module) or self.parameters is not None
+
+def _check_start(x0: object) -> None:
+    if not isinstance(x0, Tensor) or not x0.is_floating_point():
+        given = x0.dtype if isinstance(x0, Tensor) else type(x0).__name__
+        raise TypeError(
+            f"x0 must be a floating tensor of shape (batch, *event), given {given}: "
+            "write x0.float() or torch.as_tensor(x0, dtype=torch.float32)."
+        )
+    if x0.dim() < 1:
+        raise ValueError("x0 is a scalar; it needs a batch dimension: write x0[None].")
+    if x0.numel() == 0:
+        raise ValueError(f"x0 has shape {tuple(x0.shape)}: there is nothing to solve for.")
 
 
 def _checked_parameters(parameters: object) -> tuple[Tensor, ...]:
@@ -121,11 +141,22 @@ def _check_mask(mask: Tensor, shape: torch.Size) -> None:
         raise ValueError("error_mask selects nothing: some entry must take part in error control.")
 
 
-def _checked_span(t_span: tuple[float, float]) -> tuple[float, float]:
+def _checked_span(t_span: Sequence[Any], dtype: torch.dtype) -> tuple[Any, Any]:
+    """Return both times, as floats but for those that want a gradient."""
     try:
-        t0, t1 = (float(t) for t in t_span)
-    except (TypeError, ValueError):
-        raise ValueError(f"t_span must be two numbers (t0, t1), given {t_span!r}.") from None
-    if not (torch.isfinite(torch.tensor([t0, t1])).all() and t0 != t1):
+        given = tuple(t_span)
+    except TypeError:
+        given = ()
+    times = [as_number(t) for t in given]
+    if len(times) != 2 or None in times:
+        raise ValueError(f"t_span must be two numbers (t0, t1), given {t_span!r}.")
+    t0, t1 = (t for t in times if t is not None)
+    if not (math.isfinite(t0) and math.isfinite(t1)) or t0 == t1:
         raise ValueError(f"t_span must be two different finite times, given ({t0}, {t1}).")
-    return t0, t1
+    most = torch.finfo(dtype).max
+    if max(abs(t0), abs(t1)) > most:
+        raise ValueError(
+            f"t_span is ({t0}, {t1}), and the field is told the time in the state's {dtype}, which "
+            f"ends at {most:.3g}: solve in torch.float64, or measure time in another unit."
+        )
+    return tuple(g if wants_gradient(g) else t for g, t in zip(given, (t0, t1), strict=True))  # type: ignore[return-value]

@@ -1,7 +1,8 @@
 """Solving: a problem, and a solver made of algorithm, stepping and sensitivity."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,13 +10,15 @@ from torch import Tensor
 from rnode_dyn.numerics.algorithms.base import Algorithm
 from rnode_dyn.numerics.algorithms.from_torchdyn import as_algorithm
 from rnode_dyn.numerics.algorithms.tsitouras import Tsit5
+from rnode_dyn.numerics.numbers import wants_gradient
 from rnode_dyn.numerics.problem import ODEProblem
+from rnode_dyn.numerics.save_times import as_list, save_times
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.discrete import DiscreteAdjoint
+from rnode_dyn.numerics.sensitivity.time_gradient import saved_at, start_at
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
 from rnode_dyn.numerics.stepping.base import Stepping
-from rnode_dyn.numerics.stepping.dense import save_times
 from rnode_dyn.numerics.stepping.fixed import FixedStep
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
@@ -87,7 +90,7 @@ class Solution:
 def solve(
     problem: ODEProblem,
     solver: Solver | None = None,
-    save_at: Sequence[float] | Tensor | None = None,
+    save_at: Sequence[Any] | Tensor | None = None,
 ) -> Solution:
     """Solve an initial value problem.
 
@@ -98,7 +101,8 @@ def solve(
             the span when left out. They do not shorten the steps: dense output serves them.
 
     Returns:
-        The states at those times; gradients reach ``problem.x0`` and the field's parameters.
+        The states at those times; gradients reach ``problem.x0``, all that the field uses, and
+        times that are tensors which want one.
 
     Raises:
         SolverError: where the solve cannot go on.
@@ -116,8 +120,20 @@ def solve(
         raise TypeError(f"problem is {problem!r}; write ODEProblem(field, x0, (t0, t1)).")
     if not isinstance(solver, Solver):
         raise TypeError(f"solver is {solver!r}; write Solver(Tsit5(), AdaptiveStep(1e-5, 1e-5)).")
-    times = save_times(problem.t_span, save_at)
+    given = list(problem.t_span) if save_at is None else as_list(save_at)
+    times = save_times(problem.span, given, problem.time_rounding)
     stats = SolveStats()
-    x = solver.sensitivity.integrate(problem, solver.integrator, times, stats)
-    x0 = problem.x0
-    return Solution(torch.tensor(times, dtype=x0.dtype, device=x0.device), x, stats)
+    started = replace(problem, x0=start_at(problem, stats))
+    x = solver.sensitivity.integrate(started, solver.integrator, times, stats)
+    x = saved_at(problem, x, given, stats)
+    return Solution(_as_told(given, times, problem.x0), x, stats)
+
+
+def _as_told(given: list[Any], times: list[float], like: Tensor) -> Tensor:
+    """The times as one tensor, through which those that want a gradient are reached."""
+    if not any(map(wants_gradient, given)):
+        return torch.tensor(times, dtype=like.dtype, device=like.device)
+    told = [
+        g if wants_gradient(g) else like.new_tensor(t) for g, t in zip(given, times, strict=True)
+    ]
+    return torch.stack([t.to(like) for t in told])

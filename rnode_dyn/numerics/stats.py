@@ -1,12 +1,12 @@
 """What a solve cost, counted while it runs."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.problem import RightHandSide
+from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
+from rnode_dyn.numerics.slope import check_slope, check_unchanged, first_evaluation, version_of
 
 
 @dataclass
@@ -29,35 +29,43 @@ class SolveStats:
 
 
 class CountedField:
-    """A field as the steppers call it: time as a float, every evaluation counted.
+    """A field as the steppers call it: time as a float, every evaluation counted and looked at.
 
     Args:
-        field: ``field(t, x)`` with ``t`` a 0-dim tensor.
+        problem: Whose field it is.
         stats: Where the evaluations are counted.
         counter: Which of its counters: ``"nfe"`` or ``"nfe_backward"``.
     """
 
-    def __init__(
-        self, field: Callable[[Tensor, Tensor], Tensor], stats: SolveStats, counter: str = "nfe"
-    ) -> None:
-        self.field = field
-        self.stats = stats
-        self.counter = counter
+    def __init__(self, problem: ODEProblem, stats: SolveStats, counter: str = "nfe") -> None:
+        self.problem, self.stats, self.counter = problem, stats, counter
+        self.is_new = True
+        self.known: Tensor | None = None
 
     def __call__(self, t: float, x: Tensor) -> Tensor:
-        """Evaluate the field; its answer must have the state's shape."""
+        """Evaluate the field; its answer must be a slope of the state."""
+        known = self._known_slope(t, x)
+        if known is not None:
+            return known
         setattr(self.stats, self.counter, getattr(self.stats, self.counter) + 1)
-        slope = self.field(torch.full((), t, dtype=x.dtype, device=x.device), x)
-        if not isinstance(slope, Tensor):
-            raise TypeError(f"the field returned {slope!r}; it must return dx/dt, a tensor like x.")
-        if slope.shape != x.shape:
-            raise ValueError(
-                f"the field returned shape {tuple(slope.shape)} for a state of shape "
-                f"{tuple(x.shape)}: it must return dx/dt, one value for every entry of x."
-            )
+        version = version_of(x)
+        slope = self._evaluate(torch.full((), t, dtype=x.dtype, device=x.device), x)
+        check_slope(slope, x)
+        check_unchanged(x, version)
         if slope.requires_grad:
             slope.register_hook(self._count_vjp)
         return slope
+
+    def _known_slope(self, t: float, x: Tensor) -> Tensor | None:
+        """The slope at the start, once, where it has been evaluated before the solve: ``known``."""
+        known, self.known = self.known, None
+        return known if x is self.problem.x0 and t == self.problem.span[0] else None
+
+    def _evaluate(self, t: Tensor, x: Tensor) -> Tensor:
+        if not self.is_new:
+            return self.problem.called(t, x)
+        self.is_new = False
+        return first_evaluation(self.problem.called, t, x, self.problem.known_tensors)
 
     def _count_vjp(self, grad: Tensor) -> None:  # a hook's signature
         self.stats.nvjp += 1

@@ -48,7 +48,7 @@ class DataRecipe(Table):
     """Whether the flow first brings columns to mean 0 and deviation 1; only with `"npy"`."""
 
     batch_size: Count = 200
-    """Training points per step and device."""
+    """Training points per step, device and accumulated part."""
 
     eval_batch_size: Count | None = None
     """Points per batch in evaluation; absent: `batch_size`."""
@@ -56,8 +56,8 @@ class DataRecipe(Table):
     train_size: Count | None = None
     """Training points to use or draw; absent: all, or the data set's own number."""
 
-    validation_size: Count | None = None
-    """Validation points to use or draw; absent: the data set's own number."""
+    validation_size: NonNegativeInt | None = None
+    """Validation points to use or draw; 0: none, the last weights are the best; absent: all."""
 
     test_size: Count | None = None
     """Test points to use or draw; absent: all, or the data set's own number."""

@@ -28,7 +28,7 @@ BadFileName = Literal["refuse", "skip"]
 FieldKind = Literal["conv", "mlp"]
 ActivationName = Literal["softplus", "tanh", "elu", "silu", "sigmoid"]
 
-FixedAlgorithmName = Literal["euler", "midpoint", "heun", "rk4"]
+FixedAlgorithmName = Literal["euler", "midpoint", "heun", "rk4", "rk38"]
 AdaptiveAlgorithmName = Literal["adaptive_heun", "bosh3", "dopri5", "tsit5", "dopri8"]
 AlgorithmName = Literal[FixedAlgorithmName, AdaptiveAlgorithmName]
 
@@ -53,4 +53,22 @@ ObjectiveName = Literal["likelihood", "flow-matching"]
 CouplingName = Literal["independent", "minibatch-ot"]
 TimesName = Literal["uniform", "stratified", "logit-normal"]
 AcceleratorName = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
-PrecisionName = Literal["32-true", "16-mixed", "bf16-mixed", "64-true"]
+PrecisionName = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
+OnNonFiniteName = Literal["stop", "skip"]
+
+_BY_FORKING = (
+    "its processes are copies of one that has the run open, and what they learn does not come "
+    'back to it: write "ddp", which starts the command once for each device'
+)
+_BY_SHARDING = (
+    "it cuts the weights in pieces, and checkpoints, averaged weights and the governor need them "
+    'whole: write "ddp"; flows whose weights do not fit on a device are not trained here'
+)
+NO_STRATEGIES = {
+    "ddp_spawn": _BY_FORKING,
+    "ddp_fork": _BY_FORKING,
+    "ddp_notebook": _BY_FORKING,
+    "fsdp": _BY_SHARDING,
+    "deepspeed": _BY_SHARDING,
+}
+"""How the names of Lightning's strategies begin that make no run, and why."""

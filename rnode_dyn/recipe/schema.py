@@ -121,6 +121,30 @@ class Recipe(Table):
             raise broken_rule(key, reason, "auto")
         return self
 
+    @model_validator(mode="after")
+    def _pieces_make_up_a_batch(self) -> Self:
+        size, key = self.train.micro_batch, "train.micro_batch"
+        if size is None:
+            return self
+        solving = [stage for stage in self.train.stages if stage.objective == "likelihood"]
+        if not solving:
+            raise broken_rule(key, "no stage solves the flow: drop it", size)
+        for batch in map(self.batch_size, solving):
+            if size != "auto" and batch % size:
+                fits = max(n for n in range(1, batch + 1) if batch % n == 0 and n <= size)
+                reason = f'a batch of {batch} is not made up of such pieces: say {fits}, or "auto"'
+                raise broken_rule(key, reason, size)
+        return self
+
+    def batch_size(self, stage: StageRecipe) -> int:
+        """Samples per step and device in a stage."""
+        return stage.batch_size or self.data.batch_size
+
+    def given_micro_batch(self, stage: StageRecipe) -> int | None:
+        """Samples that are solved at once in a stage, where that is given as a number."""
+        solves = stage.objective == "likelihood" and self.train.micro_batch != "auto"
+        return self.train.micro_batch if solves else None  # type: ignore[return-value]
+
     @property
     def governed_scales(self) -> tuple[int, ...]:
         """The scales whose solver has `step = "auto"`; without `[[model.scale]]`, (0,) for all."""

@@ -6,10 +6,12 @@ from pydantic import Field, model_validator
 
 from rnode_dyn.recipe.names import (
     LENGTH_KEYS,
+    NO_STRATEGIES,
     PATH_KEYS,
     AcceleratorName,
     CouplingName,
     ObjectiveName,
+    OnNonFiniteName,
     PrecisionName,
     ScheduleName,
     TimesName,
@@ -59,7 +61,7 @@ class StageRecipe(Table):
     """The learning rate after the warm-up; absent: `[train]`'s."""
 
     batch_size: Count | None = None
-    """Training points per step and device; absent: `[data]`'s."""
+    """Training points per step, device and accumulated part; absent: `[data]`'s."""
 
     coupling: CouplingName | None = _default_when_matching("independent")
     """Which noise belongs to which sample; only with `objective = "flow-matching"`."""
@@ -159,6 +161,9 @@ class TrainRecipe(Table):
     governor: GovernorRecipe | None = None
     """How `solver.step = "auto"` is watched over; absent: as the table's defaults say."""
 
+    micro_batch: Count | Literal["auto"] | None = None
+    """Samples of a batch that are solved at once, or "auto": by the memory there; absent: all."""
+
     devices: Count | Literal["auto"] = 1
     """Devices per node."""
 
@@ -168,14 +173,25 @@ class TrainRecipe(Table):
     accelerator: AcceleratorName = "auto"
     """Lightning's accelerator."""
 
+    accumulate: Count = 1
+    """Parts of `data.batch_size` points that a step takes one after another."""
+
+    on_nonfinite: OnNonFiniteName = "stop"
+    """What a step does whose loss or gradient is not finite: stops the training, or is skipped."""
+
     strategy: Text = "auto"
     """Lightning's strategy for several devices, such as `ddp`."""
 
     precision: PrecisionName = "32-true"
     """Lightning's floating-point precision."""
 
-    threads: Count | None = None
-    """Threads of torch on the CPU; absent: as many as torch takes. Small models like 1."""
+    threads: Count | Literal["auto"] | None = "auto"
+    """Threads of torch on the CPU; "auto": one or all, the faster by the first batch's step."""
+
+    @property
+    def given_threads(self) -> int | None:
+        """The number of threads, where it is given."""
+        return None if self.threads == "auto" else self.threads
 
     @property
     def stages(self) -> tuple[StageRecipe, ...]:
@@ -189,6 +205,13 @@ class TrainRecipe(Table):
         return stage.model_copy(update={name: getattr(self, name) for name in absent})
 
     @model_validator(mode="after")
+    def _strategy_makes_one_run(self) -> Self:
+        for start, reason in NO_STRATEGIES.items():
+            if self.strategy.startswith(start):
+                raise broken_rule("strategy", reason, self.strategy)
+        return self
+
+    @model_validator(mode="after")
     def _lengths_are_used(self) -> Self:
         if self.stage and all(stage.has_length for stage in self.stage):
             for key in LENGTH_KEYS:
@@ -196,6 +219,13 @@ class TrainRecipe(Table):
                 if given is not None:
                     reason = "each [[train.stage]] says itself when it ends: drop it"
                     raise broken_rule(key, reason, given)
+        return self
+
+    @model_validator(mode="after")
+    def _pieces_are_not_scaled(self) -> Self:
+        if self.micro_batch is not None and self.precision == "16-mixed":
+            reason = "scaled gradients are not computed in pieces: say bf16-mixed or 32-true"
+            raise broken_rule("precision", reason, self.precision)
         return self
 
     @model_validator(mode="after")

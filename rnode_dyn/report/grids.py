@@ -10,7 +10,7 @@ from torch import Tensor
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.distribution import FlowDistribution
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.numerics.random_state import cuda_devices_of
+from rnode_dyn.numerics.seeding import seeded
 from rnode_dyn.report.canvas import grid, in_rows, titled
 
 # Images smaller than this are enlarged by whole pixels, so that a person can see them.
@@ -33,8 +33,7 @@ def draw_samples(
         Pixels between 0 and 1, or continuous samples, ``(count, *event.shape)``.
     """
     device = next(model.parameters(), torch.empty(0)).device
-    with torch.random.fork_rng(cuda_devices_of(device)):
-        torch.manual_seed(seed)
+    with seeded(device, seed):
         samples = FlowDistribution(model, event.shape, temperature).sample((count,)).cpu()
     return samples if event.levels is None else on_levels(samples, event.levels)
 

@@ -43,10 +43,10 @@ def draw_strip(
         seed: Seed of the noise.
         path: The picture's file.
     """
-    device = next(model.parameters(), torch.empty(0)).device
+    like = next(model.parameters(), torch.empty(0))  # its device and precision
     z = temperature * torch.randn(
         count, event.dims, generator=torch.Generator().manual_seed(seed)
-    ).to(device)
+    ).to(like)
     save_strip(frames(model, z), event, path)
 
 

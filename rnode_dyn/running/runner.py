@@ -1,22 +1,30 @@
 """Running a recipe from data to summary."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
-from rnode_dyn.bench.threads import torch_threads
 from rnode_dyn.data.splits import Splits
-from rnode_dyn.evaluation.evaluate import evaluate
+from rnode_dyn.evaluation.evaluate import Evaluation, evaluate
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.errors import SolverError
-from rnode_dyn.recipe.build import as_taken, build_model, load_splits
+from rnode_dyn.numerics.threads import torch_threads
+from rnode_dyn.recipe.build import (
+    as_taken,
+    build_model,
+    governed_blocks,
+    load_splits,
+    standardize_by,
+)
 from rnode_dyn.recipe.load import load_recipe
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.html import write_report
@@ -29,8 +37,13 @@ from rnode_dyn.runs.history import RunLogger
 from rnode_dyn.runs.weights import as_begun, load_flow
 from rnode_dyn.training.governor.build import build_governor
 from rnode_dyn.training.governor.governor import StepGovernor
+from rnode_dyn.training.loop.errors import DivergedError, LostProcessError
+from rnode_dyn.training.loop.piece_choice import PieceChoice
+from rnode_dyn.training.loop.precision import tell_of_precision
 from rnode_dyn.training.loop.stages import Trained, data_module, train_stages
 from rnode_dyn.training.loop.trainer import make_trainer
+
+C = TypeVar("C", bound=pl.Callback)
 
 _RUN_FOLDER = "_RNODE_DYN_RUN_FOLDER"
 
@@ -70,9 +83,11 @@ def run(
         RecipeError: if model and data do not fit, or the data are not there.
         RunError: if the folder cannot be used.
         SolverError: if a solve breaks down; the last checkpoint is kept.
+        DivergedError: if the training's numbers are no longer sound, likewise.
+        LostProcessError: if another of several processes has ended, likewise.
         KeyboardInterrupt: if the training was interrupted; the last checkpoint is kept.
     """
-    with torch_threads(recipe.train.threads):
+    with torch_threads(recipe.train.given_threads):
         return _run(recipe, output, resume, Console(quiet=True) if console is None else console)
 
 
@@ -85,12 +100,15 @@ def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Conso
             check_resumable(folder)
         elif _is_first():
             folder.create(recipe)
+        tell_of_precision(recipe, trainers, _tell(console))
         trained = train_stages(recipe, model, splits, folder, trainers, resume)
         if not _is_first():
             # The command was started again for this process; the first one tells how it ended.
             raise SystemExit(0)
-        return _finish(recipe, splits, folder, trained, _last_governor(trainers))
-    except SolverError as error:
+        return _finish(recipe, splits, folder, trained, trainers)
+    except (SolverError, DivergedError, LostProcessError) as error:
+        if isinstance(error, DivergedError) and not _is_first():
+            raise SystemExit(0) from None  # all have found the same; the first one tells
         if folder.last_checkpoint.is_file():
             error.add_note(f"the last sound weights are in {folder.last_checkpoint}")
         raise
@@ -105,7 +123,8 @@ def _prepare(recipe: Recipe, begun: RunFolder | None) -> tuple[Splits, Multiscal
     if begun is not None and recipe.data.standardize:
         check_resumable(begun)
         recipe = as_begun(begun, recipe)
-    model = build_model(recipe, splits.event, scaling=splits.scaling)
+    model = build_model(recipe, splits.event)
+    standardize_by(splits.scaling, model)
     return as_taken(splits, model), model
 
 
@@ -114,23 +133,43 @@ def _trainers(
 ) -> list[pl.Trainer]:
     """One for each stage; before the first there is no telling which process this is."""
     logger, trainers = RunLogger(folder), []
+    shown, tell = console if _is_first() else Console(quiet=True), _tell(console)
+    for number, stage in enumerate(recipe.train.stages):
+        extra: list[pl.Callback] = []
+        if stage.objective == "likelihood":
+            if recipe.train.micro_batch == "auto":
+                extra.append(PieceChoice(recipe.batch_size(stage), governed_blocks(recipe, model)))
+            governor = build_governor(recipe, model, splits, stage.batch_size, tell)
+            extra += [] if governor is None else [governor]
+        trainers.append(make_trainer(recipe, number, folder, logger, shown, extra))
+    return trainers
+
+
+def _tell(console: Console) -> Callable[[str], None]:
+    """Return what takes a sentence for people, which one process writes."""
     shown = console if _is_first() else Console(quiet=True)
 
     def tell(text: str) -> None:
         shown.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
-    for number, stage in enumerate(recipe.train.stages):
-        extra = []
-        if stage.objective == "likelihood":
-            governor = build_governor(recipe, model, splits, stage.batch_size, tell)
-            extra = [] if governor is None else [governor]
-        trainers.append(make_trainer(recipe, number, folder, logger, shown, extra))
-    return trainers
+    return tell
 
 
-def _last_governor(trainers: list[pl.Trainer]) -> StepGovernor | None:
+def _last(kind: type[C], trainers: list[pl.Trainer]) -> C | None:
+    """Return the last stage's callback of a kind, if any stage has one."""
     callbacks = [callback for trainer in trainers for callback in trainer.callbacks]  # type: ignore[attr-defined]
-    return next((c for c in reversed(callbacks) if isinstance(c, StepGovernor)), None)
+    return next((c for c in reversed(callbacks) if isinstance(c, kind)), None)
+
+
+def _pieces(recipe: Recipe, choice: PieceChoice | None) -> dict[str, Any]:
+    """In what pieces the flow was solved in training, and how they were differentiated."""
+    if choice is None or choice.pieces is None:
+        given = recipe.train.micro_batch
+        return {"micro_batch": None if given == "auto" else given, "micro_batch_sensitivity": None}
+    return {
+        "micro_batch": choice.pieces.size,
+        "micro_batch_sensitivity": choice.pieces.way,
+    }
 
 
 def _is_first() -> bool:
@@ -159,7 +198,7 @@ def _finish(
     splits: Splits,
     folder: RunFolder,
     trained: Trained,
-    governor: StepGovernor | None,
+    trainers: list[pl.Trainer],
 ) -> RunResult:
     """Measure the best weights on the test split, and draw from them."""
     _, model = load_flow(folder)
@@ -174,6 +213,7 @@ def _finish(
         split="test",
         split_samples=len(splits.test),
     )
+    _check_sound(evaluation, trained)
     draw_pictures(recipe, model, splits, folder.samples)
     summary = summarize(
         evaluation,
@@ -182,8 +222,24 @@ def _finish(
         wall_clock_s=trained.past.wall_clock_s,
         training_s=trained.past.training_s,
         seed=recipe.seed,
-        governor=governor,
+        device=trained.device,
+        precision=trained.precision,
+        skipped_steps=trained.skipped,
+        threads=torch.get_num_threads(),
+        pieces=_pieces(recipe, _last(PieceChoice, trainers)),
+        governor=_last(StepGovernor, trainers),
     )
     folder.write_summary(summary)
     write_report(folder)
     return RunResult(folder.path, summary)
+
+
+def _check_sound(evaluation: Evaluation, trained: Trained) -> None:
+    """Raise where what was trained is far worse than noise, which without validation shows here."""
+    bits = evaluation.bits_per_dim
+    if not bits <= trained.most_bits:
+        raise DivergedError(
+            f"the trained flow scores {bits:,.4g} bits/dim on the test split, where "
+            f"{trained.most_bits:,.4g} would be too many: it has diverged.",
+            step=trained.past.steps,
+        )

@@ -36,7 +36,12 @@ def summarize(
     wall_clock_s: float,
     training_s: float,
     seed: int,
+    precision: str,
+    skipped_steps: int = 0,
+    threads: int,
+    pieces: dict[str, Any],
     governor: StepGovernor | None = None,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return ``summary.json``'s content.
 
@@ -47,7 +52,13 @@ def summarize(
         wall_clock_s: Seconds from the first step to the end of training.
         training_s: The same without validation.
         seed: The run's seed.
+        precision: The floating-point precision that the training was computed in, which is not
+            the recipe's where the device has not that.
+        skipped_steps: Steps that were left out since they were not finite.
+        threads: Threads of torch on the CPU, in the last stage.
+        pieces: In what pieces the flow was solved in training.
         governor: Who chose the training's steps, if anybody did.
+        device: Where it was trained.
     """
     figures = evaluation.as_dict()
     return {
@@ -56,9 +67,13 @@ def summarize(
         "train_steps": train_steps,
         "wall_clock_s": round(wall_clock_s, 2),
         "training_s": round(training_s, 2),
+        **pieces,
         **_governed(governor),
+        "precision": precision,
+        "skipped_steps": skipped_steps,
         "seed": seed,
-        "versions": _versions(),
+        "threads": threads,
+        "versions": _versions(device),
     }
 
 
@@ -75,10 +90,10 @@ def _governed(governor: StepGovernor | None) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def _versions(device: torch.device) -> dict[str, str]:
     packages = ("rnode-dyn", "torch", "torchdyn", "pytorch-lightning", "torchvision")
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }

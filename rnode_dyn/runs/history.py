@@ -8,6 +8,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from rnode_dyn.runs.checkpoints import read_checkpoint
+from rnode_dyn.runs.figures import read_together
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.past import Past
 
@@ -56,7 +57,7 @@ class RunLogger(CSVLogger):
             metrics = {**metrics, "stage": float(past.stage), "training_s": round(seconds, 3)}
             last = max(0, self._stage.updates - 1)
             step = past.steps + min(step or 0, last)
-        super().log_metrics(metrics, step)
+        super().log_metrics({**read_together(metrics)}, step)
 
     def restore(self) -> None:
         """Log again what ``metrics.csv`` holds up to the checkpoint; a new logger starts afresh."""

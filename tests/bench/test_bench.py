@@ -37,7 +37,7 @@ def test_evaluations_are_those_of_the_kind(timed) -> None:
     assert counts["flow-matching"] == (0, 0)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-mixed", "bf16-true"])
 def test_every_precision_is_timed(precision: str) -> None:
     table = {**TINY, "train": {"max_steps": 1, "precision": precision}}
     found = bench(Recipe.model_validate(table), batch_size=2, rounds=1)

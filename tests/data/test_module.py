@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.distributed import DistributedSamplerWrapper
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -20,7 +19,7 @@ from rnode_dyn.data import (
     load_data,
     pictures,
 )
-from rnode_dyn.data.sampling import EpochShuffle, Mirrored
+from rnode_dyn.data.sampling import EpochShuffle, EveryNth, Mirrored, Parts, SharedBatches
 
 COUNT = 10
 
@@ -35,7 +34,7 @@ def splits() -> Splits:
 
 
 def epoch(loader: DataLoader[Tensor], number: int = 0) -> list[Tensor]:
-    sampler = loader.sampler
+    sampler = getattr(loader.batch_sampler, "sampler", None)
     if isinstance(sampler, EpochShuffle):
         sampler.set_epoch(number)
     return list(loader)
@@ -140,15 +139,60 @@ def test_a_batch_is_one_indexing(splits: Splits, mirror: bool) -> None:
     assert len(list(data.train_dataloader())) == counting.calls == 2
 
 
-def test_processes_share_an_epoch_among_them() -> None:
-    def share(rank: int, number: int) -> list[int]:
-        wrapped = DistributedSamplerWrapper(EpochShuffle(COUNT, seed=1), num_replicas=2, rank=rank)
-        wrapped.set_epoch(number)
-        return list(wrapped)
+@pytest.mark.parametrize(("ranks", "accumulate"), [(1, 1), (2, 1), (4, 1), (1, 2), (2, 3)])
+@pytest.mark.parametrize("whole", [24, 7, 100])
+def test_parts_make_the_batches_of_one_process(ranks: int, accumulate: int, whole: int) -> None:
+    """Also where they are unequal, and where the only batch is incomplete."""
+    order = EpochShuffle(60, seed=1)
+    order.set_epoch(3)
+    expected = list(SharedBatches(order, whole, Parts()))
+    shares = [
+        iter(SharedBatches(order, whole, Parts(rank, ranks, accumulate))) for rank in range(ranks)
+    ]
+    for batch in expected:
+        parts = [next(share) for _ in range(accumulate) for share in shares]
+        assert [i for part in parts for i in part] == batch
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert all(next(share, None) is None for share in shares)
 
-    for number in (0, 1):
-        assert sorted(share(0, number) + share(1, number)) == list(range(COUNT))
-    assert share(0, 0) != share(0, 1)
+
+def test_a_process_knows_which_samples_a_batch_had() -> None:
+    batches = SharedBatches(EpochShuffle(60, seed=1), 8, Parts(1, ranks=2, accumulate=2))
+    assert [batches.indices(number) for number in range(len(batches))] == list(batches)
+
+
+def test_samples_that_cannot_be_shared_are_refused() -> None:
+    with pytest.raises(DataError, match="3 training samples cannot be shared by 4 parts"):
+        SharedBatches(EpochShuffle(3, seed=0), 8, Parts(0, ranks=2, accumulate=2))
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4, 7])
+@pytest.mark.parametrize("size", [1, 5, 20, 23])
+def test_evaluation_counts_every_sample_once(ranks: int, size: int) -> None:
+    shares = [EveryNth(size, 5, Parts(rank, ranks)) for rank in range(ranks)]
+    assert len({len(list(share)) for share in shares} | {len(share) for share in shares}) == 1
+    counted = {
+        share.number(k): batch
+        for share in shares
+        for k, batch in enumerate(share)
+        if share.number(k) is not None
+    }
+    assert [i for number in sorted(counted) for i in counted[number]] == list(range(size))
+
+
+def test_steps_of_another_size_do_not_go_on(splits: Splits) -> None:
+    data = FlowDataModule(splits, batch_size=4)
+    with pytest.raises(DataError, match="a step took 8 samples and would take 4 now"):
+        data.load_state_dict({"epoch": 1, "read": 0, "whole": 8})
+    data.load_state_dict({"epoch": 1, "read": 8, "whole": 4})
+    assert len(list(data.train_batches())) == 0
+
+
+@pytest.mark.parametrize("dataset", ["digits", "moons", "fake"])
+def test_there_may_be_no_validation(dataset: str) -> None:
+    splits = load_data(dataset, validation_size=0)
+    assert len(splits.validation) == 0
+    assert list(FlowDataModule(splits, batch_size=8).val_dataloader()) == []
 
 
 def test_mirroring_twice_is_no_change(splits: Splits) -> None:

@@ -112,6 +112,13 @@ def test_nats_and_bits_are_the_same_figure() -> None:
     assert result.bits_per_dim_bin_centre_stderr > 0
 
 
+def test_pixels_are_scored_in_the_precision_of_the_model() -> None:
+    model, data = mlp_model(), [pixels(5)]
+    single = evaluate(model, data, EVENT, divergence=ExactDivergence())
+    double = evaluate(model.double(), data, EVENT, divergence=ExactDivergence())
+    assert double.bits_per_dim_bin_centre == pytest.approx(single.bits_per_dim_bin_centre, rel=1e-4)
+
+
 def test_nats_of_vectors_are_their_log_density() -> None:
     # The field starts at zero, so that the flow is the standard normal.
     model = MultiscaleFlow((3,), [Scale([RegularizedFlow(MLPField(3, (4,)))])])

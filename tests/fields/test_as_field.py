@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torchdyn.nn import DepthCat
 
-from rnode_dyn.fields.base import as_field, jvp, value_and_vjp
+from rnode_dyn.fields.as_field import as_field
+from rnode_dyn.fields.linearize import linearize, value_and_products
+from rnode_dyn.fields.own_product import with_own_product
 
 X = torch.tensor([[0.3, -0.8], [1.2, 0.1]], dtype=torch.float64)
 T = torch.tensor(0.6, dtype=torch.float64)
@@ -98,17 +100,17 @@ def test_value(spelling: Callable[[], Callable]) -> None:
 def test_derivatives(spelling: Callable[[], Callable]) -> None:
     field = as_field(spelling())
     v, dt = torch.tensor([[1.0, 0.5], [-2.0, 0.3]], dtype=X.dtype), torch.tensor(0.4, dtype=X.dtype)
-    value, vjp = value_and_vjp(field, T, X, v)
-    torch.testing.assert_close(value, rotate(T, X))
-    torch.testing.assert_close(vjp, torch.sin(T) * v.flip(1))
+    at = linearize(field, T, X, with_push=True)
+    torch.testing.assert_close(at.value, rotate(T, X))
+    torch.testing.assert_close(at.pull(v), torch.sin(T) * v.flip(1))
     expected = torch.cos(T) * dt * X.flip(1) + torch.sin(T) * v.flip(1)
-    torch.testing.assert_close(jvp(field, T, X, dt, v), expected)
+    torch.testing.assert_close(at.push(dt, v), expected)
 
 
 @every_spelling
 def test_differentiating_leaves_the_field_fit_for_a_copy(spelling: Callable[[], Callable]) -> None:
     field = as_field(spelling())
-    jvp(field, T, X, torch.ones_like(T), X)
+    linearize(field, T, X, with_push=True).push(torch.ones_like(T), X)
     torch.testing.assert_close(copy.deepcopy(field)(T, X), rotate(T, X))
 
 
@@ -118,12 +120,18 @@ def test_a_field_in_torchdyns_form_stays_itself() -> None:
 
 
 def test_a_product_of_its_own_is_used_through_the_wrapper() -> None:
+    calls = []
+
     class Own(TimeAndState):
         def value_and_vjp(self, t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            return rotate(t, x), 7 * v
+            calls.append(1)
+            return rotate(t, x), torch.sin(t) * v.flip(1)
 
-    _, vjp = value_and_vjp(as_field(Own()), T, X, X)
-    torch.testing.assert_close(vjp, 7 * X)
+    field = with_own_product(as_field(Own()), X)
+    calls.clear()
+    _, products, _ = value_and_products(field, T, X, X[None])
+    torch.testing.assert_close(products[0], torch.sin(T) * X.flip(1))
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("given", [3, "mlp", None])

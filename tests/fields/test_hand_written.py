@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rnode_dyn import ConvField, MLPField
 from rnode_dyn.fields.activations import ACTIVATIONS, activation
-from rnode_dyn.fields.base import jvp, value_and_vjp
+from rnode_dyn.fields.linearize import linearize
 
 TIME = 0.37
 
@@ -93,7 +93,12 @@ def test_gradient_of_the_product_agrees_with_the_fallback(case: Case, name: str)
         return list(torch.autograd.grad(loss, [t, x, *field.parameters()], materialize_grads=True))
 
     plain = field.forward  # a bound method: nothing of its own to differentiate by
-    by_fallback = gradients(lambda *at: value_and_vjp(plain, *at))
+
+    def fallback(t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        at = linearize(plain, t, x)
+        return at.value, at.pull(v)
+
+    by_fallback = gradients(fallback)
     torch.testing.assert_close(gradients(field.value_and_vjp), by_fallback, rtol=1e-9, atol=1e-11)
 
 
@@ -102,9 +107,8 @@ def test_jvp_is_the_derivative_along_a_line(case: Case) -> None:
     field, t, x = case.build("tanh")
     dt, dx, eps = torch.tensor(0.7), torch.randn_like(x), 1e-6
     difference = field(t + eps * dt, x + eps * dx) - field(t - eps * dt, x - eps * dx)
-    torch.testing.assert_close(
-        jvp(field, t, x, dt, dx), difference / (2 * eps), rtol=1e-7, atol=1e-8
-    )
+    pushed = linearize(field, t, x, with_push=True).push(dt, dx)
+    torch.testing.assert_close(pushed, difference / (2 * eps), rtol=1e-7, atol=1e-8)
 
 
 @every_field
@@ -140,3 +144,23 @@ def test_parameter_count_is_that_of_concatenating_time() -> None:
 def test_unknown_activation_is_refused_with_the_choice(make: Callable[[str], nn.Module]) -> None:
     with pytest.raises(ValueError, match=r"'relu'.*softplus.*tanh"):
         make("relu")
+
+
+@pytest.mark.parametrize("times", [(), (3,)], ids=["one time", "a time a sample"])
+def test_the_layout_of_the_weights_changes_neither_values_nor_gradients(times: tuple) -> None:
+    """Where channels lie together, the time's map is added on another view of the same memory."""
+    field, t, x = ConvField(2, (5, 4)), torch.rand(times), torch.randn(3, 2, 6, 7)
+    for parameter in field.parameters():
+        nn.init.normal_(parameter, std=0.6)
+    given = [t.requires_grad_(), x.requires_grad_(), *field.parameters()]
+    weights = torch.randn_like(x)
+
+    def results() -> list[Tensor]:
+        value, product = field.value_and_vjp(t, x, weights)
+        loss = (value * weights).sum() + product.square().sum()
+        return [value, product, *torch.autograd.grad(loss, given)]
+
+    plain = results()
+    field.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert field(t, x).is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(results(), plain, rtol=1e-12, atol=1e-12)

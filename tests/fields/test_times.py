@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torchdyn.nn import DepthCat
 
 from rnode_dyn import ConvField, MLPField, RegularizedFlow
-from rnode_dyn.fields.base import as_field, at_times
+from rnode_dyn.fields.as_field import as_field
+from rnode_dyn.fields.at_times import at_times
 
 T = torch.tensor([0.0, 0.37, 1.0, 0.37], dtype=torch.float64)
 
@@ -122,6 +123,19 @@ def test_a_field_that_takes_times_is_called_once() -> None:
 
     at_times(Counting(3), T, torch.randn(len(T), 3))
     assert calls == [T.shape]
+
+
+@pytest.mark.parametrize("size", [3, len(T)])
+def test_a_subclass_that_takes_one_time_is_told_by_its_answer(size: int) -> None:
+    """Where a row is as long as the batch, times would pass for a row without a word."""
+
+    class Slower(MLPField):
+        def forward(self, t: Tensor, x: Tensor, args: object = None) -> Tensor:
+            return super().forward(t, x, args) - t * x
+
+    field = Slower(size)
+    x = torch.randn(len(T), size)
+    torch.testing.assert_close(at_times(field, T, x), one_by_one(field, T, x))
 
 
 def test_each_sample_draws_noise_of_its_own() -> None:

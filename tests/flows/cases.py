@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rnode_dyn import (
     RK4,
+    RK38,
     AdaptiveHeun,
     AdaptiveStep,
     BacksolveAdjoint,
@@ -37,7 +38,7 @@ from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm
 
 ALGORITHMS = [Euler(), Midpoint(), Heun(), AdaptiveHeun(), RK4(), Bosh3(), Dopri5(), Tsit5()]
-ALGORITHMS.append(Dopri8())
+ALGORITHMS += [RK38(), Dopri8()]
 EMBEDDED = [a for a in ALGORITHMS if a.embedded_order is not None]
 SENSITIVITIES = [
     DiscreteAdjoint(),

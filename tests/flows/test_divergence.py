@@ -17,7 +17,7 @@ from rnode_dyn import (
     RegularizedFlow,
     Solver,
 )
-from rnode_dyn.fields.base import value_and_vjp
+from rnode_dyn.fields.linearize import linearize
 from rnode_dyn.flows.divergence import Divergence
 from rnode_dyn.numerics.algorithms.base import Algorithm
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
@@ -53,7 +53,8 @@ class Recorder(nn.Module):
 
     def value_and_vjp(self, t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         self.cotangents.append(v.detach().clone())
-        return value_and_vjp(self.field, t, x, v)
+        at = linearize(self.field, t, x)
+        return at.value, at.pull(v)
 
 
 def dense_jacobian(field: nn.Module, x: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ ACCURACY = {
     "Heun": Accuracy(4, 1e-2, 0.0, 0.0),
     "AdaptiveHeun": Accuracy(4, 1e-2, 1e-3, 5e-3),
     "RK4": Accuracy(2, 1e-4, 0.0, 0.0),
+    "RK38": Accuracy(2, 1e-4, 0.0, 0.0),
     "Bosh3": Accuracy(3, 1e-3, 5e-5, 5e-4),
     "Dopri5": Accuracy(2, 1e-5, 1e-5, 2e-5),
     "Tsit5": Accuracy(2, 1e-5, 1e-5, 2e-5),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rnode_dyn import (
     RK4,
+    RK38,
     AdaptiveHeun,
     BacksolveAdjoint,
     Bosh3,
@@ -38,6 +39,7 @@ ALGORITHMS = (
     AdaptiveHeun(),
     Bosh3(),
     RK4(),
+    RK38(),
     Dopri5(),
     Tsit5(),
     Dopri8(),

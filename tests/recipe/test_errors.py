@@ -125,7 +125,7 @@ WRONG = [
     ("[solver]\nalgorithm = 4\n", "solver.algorithm", "given 4; allowed: one of euler", ""),
     ("[divergence]\nnoise = 'gausian'\n", "divergence.noise", "gaussian, rademacher", "gaussian"),
     ("[model]\nscales = 'Auto'\n", "model.scales", "given 'Auto'; allowed: \"auto\"", "auto"),
-    ("[train]\nprecision = 'bf16'\n", "train.precision", "given 'bf16'", "bf16-mixed"),
+    ("[train]\nprecision = 'bf16'\n", "train.precision", "given 'bf16'", "bf16-true"),
     # keys that exclude each other
     (
         "[solver]\nalgorithm = 'dopri5'\nstep = 0.1\nrtol = 1e-3\natol = 1e-3\n",

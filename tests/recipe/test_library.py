@@ -109,7 +109,7 @@ def test_the_authors_settings(
     assert (data.batch_size, data.levels, data.flips) == (batch, levels, flips)
     assert recipe.model.logit_alpha == alpha
     if name == "mnist":
-        assert (solver.algorithm, solver.step) == ("rk4", 0.25)
+        assert (solver.algorithm, solver.step) == ("rk38", 0.25)
     else:
         assert (solver.algorithm, solver.rtol, solver.atol) == ("dopri5", 1e-5, 1e-5)
         assert solver.first_step == 1 / 6

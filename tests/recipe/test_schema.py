@@ -58,7 +58,7 @@ def test_steps_are_fixed_or_adaptive(solver, expected):
     assert made.adaptive is (made.step is None)
 
 
-@pytest.mark.parametrize("algorithm", ["euler", "midpoint", "heun", "rk4"])
+@pytest.mark.parametrize("algorithm", ["euler", "midpoint", "heun", "rk4", "rk38"])
 @pytest.mark.parametrize("solver", [SolverRecipe, EvalSolverRecipe])
 def test_an_algorithm_without_error_estimate_needs_a_step(solver, algorithm):
     with pytest.raises(ValidationError, match=f"{algorithm} has no error estimate"):

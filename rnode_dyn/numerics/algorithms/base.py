@@ -50,11 +50,12 @@ class Step:
         self.slopes, self.end_slope, self.error = (), None, None
         return tensors
 
-    def take_tensors(self, tensors: Iterator[Tensor]) -> None:
-        """Take back, from the front of ``tensors``, what was given up."""
-        self.x0, self.x1 = next(tensors), next(tensors)
-        self.slopes = tuple(next(tensors) for _ in range(self.kept_slopes))
-        self.end_slope = next(tensors) if self.keeps_end else None
+    def with_tensors(self, tensors: Iterator[Tensor]) -> "Step":
+        """Return the step as it was, taking from the front of ``tensors`` what it gave up."""
+        x0, x1 = next(tensors), next(tensors)
+        slopes = tuple(next(tensors) for _ in range(self.kept_slopes))
+        end_slope = next(tensors) if self.keeps_end else None
+        return Step(self.t, self.dt, x0, x1, slopes, end_slope=end_slope, ends_at=self.ends_at)
 
     def slope_at_end(self, rhs: RightHandSide) -> Tensor:
         """Return the field at the end; it is evaluated at most once."""

@@ -49,6 +49,20 @@ class RK4(ExplicitRungeKutta):
     )
 
 
+class RK38(ExplicitRungeKutta):
+    """The 3/8 rule, order 4 (Kutta 1901), four evaluations a step.
+
+    It is what torchdiffeq, and so the code of Finlay et al. (2020), calls ``rk4``.
+    """
+
+    order = 4
+    tableau = ButcherTableau(
+        a=((1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)),
+        b=(1 / 8, 3 / 8, 3 / 8, 1 / 8),
+        c=(0.0, 1 / 3, 2 / 3, 1.0),
+    )
+
+
 class Bosh3(ExplicitRungeKutta):
     """Order 3(2), first same as last: Bogacki & Shampine, Appl. Math. Lett. 2(4), 1989."""
 

@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
+from rnode_dyn.numerics.random_state import TorchRandomState, other_random_state, same_state
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
-from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
+from rnode_dyn.numerics.sensitivity.once import once
+from rnode_dyn.numerics.sensitivity.reach import Reach
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 from rnode_dyn.numerics.stepping.integrator import Integrator
+from rnode_dyn.numerics.transforms import is_batched, within_transform
 
 _BACKWARD = "in the backward pass"
 
@@ -32,14 +34,69 @@ class AdjointRun(ABC):
     """
 
     def __init__(
-        self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
+        self,
+        problem: ODEProblem,
+        integrator: Integrator,
+        times: Sequence[float],
+        stats: SolveStats,
     ) -> None:
         self.problem, self.integrator, self.times, self.stats = problem, integrator, times, stats
-        own = (p for p in integrator.parameters if p.requires_grad)
-        self.parameters = tuple({id(p): p for p in (*problem.differentiable, *own)}.values())
-        self.forward_field = CountedField(problem.field, stats)
-        self.backward_field = CountedField(problem.field, stats, "nfe_backward")
+        own = [p for p in integrator.parameters if p.requires_grad]
+        self.parameters: tuple[Tensor, ...] = (*problem.differentiable, *own)
+        self.forward_field = CountedField(problem, stats)
+        self.backward_field = CountedField(problem, stats, "nfe_backward")
         self.autocast = _autocast_as_now(problem.x0.device.type)
+        self.name = "this sensitivity"
+        self.written: list[tuple[Tensor, Tensor]] = []
+        self.read: list[tuple[Tensor, int]] = []
+        self.draws = False
+
+    def look(self) -> None:
+        """Evaluate the field where the solve begins, and see what it uses and changes.
+
+        The slope serves the solve as its first: looking costs no evaluation.
+        """
+        self.others = OtherRandomNumbers()
+        self.random = TorchRandomState.now(self.problem.x0.device)
+        # An alias: a field that has closed over the start uses it as something else than its state.
+        x0 = self.problem.x0.detach()
+        with torch.no_grad(), Reach() as reach:
+            self.forward_field.known = self.forward_field(self.problem.span[0], x0)
+        self.written, self.draws = reach.written, not self.random.is_now()
+        changing = {id(tensor) for tensor, _ in reach.written}
+        self.read = [(tensor, v) for tensor, v in reach.read if id(tensor) not in changing]
+        found = {id(p): p for p in (*self.parameters, *reach.wanting)}
+        self.parameters = tuple(found.values())
+
+    def prepare(self) -> None:  # noqa: B027  # most need nothing
+        """Get ready for a backward pass, given what was seen; refuse what it could not undo."""
+
+    def forward_once(self, x0: Tensor) -> Tensor:
+        """Solve, and see that the field did nothing that the backward pass could not know of.
+
+        Raises:
+            ValueError: if it drew random numbers that cannot be drawn again.
+        """
+        states = self.forward(x0)
+        self.others.check()
+        if not (self.draws or self.random.is_now()):
+            raise ValueError(
+                "the field begins to draw random numbers after the solve's first evaluation, too "
+                "late for this sensitivity to draw them again: draw from the beginning, freeze "
+                "the noise, FrozenNoise(field), or take DiscreteAdjoint()."
+            )
+        return states
+
+    def refuse_changes(self) -> None:
+        """Raise where a tensor that the field reads has been written to since the solve."""
+        for tensor, version in self.read:
+            if tensor._version != version:
+                raise RuntimeError(
+                    f"a tensor of shape {tuple(tensor.shape)} that the field reads (a buffer, a "
+                    "mask, the seed of FrozenNoise) was changed between the solve and its "
+                    "gradient, which evaluates the field again: change it before the solve or "
+                    "after the gradient."
+                )
 
     @abstractmethod
     def forward(self, x0: Tensor) -> Tensor:
@@ -61,36 +118,105 @@ class AdjointRun(ABC):
             kept: What ``release`` handed over.
         """
 
+    def pull_back(
+        self, outputs: Sequence[Tensor], x: Tensor, grads: Sequence[Tensor]
+    ) -> tuple[Tensor | None, ...]:
+        """Return the gradients of ``x`` and of the parameters; ``None`` for what was not used.
+
+        Raises:
+            RuntimeError: if autograd cannot, with its reason.
+        """
+        try:
+            return torch.autograd.grad(outputs, [x, *self.parameters], grads, allow_unused=True)
+        except (SolverError, torch.OutOfMemoryError):
+            raise
+        except RuntimeError as error:
+            reason = str(error).strip().split("\n")[0]
+            raise RuntimeError(
+                f"the backward pass cannot differentiate the field ({reason}): take "
+                "DiscreteAdjoint(), or write that part of the field otherwise; of torch's "
+                "checkpoint, use_reentrant=False can be differentiated."
+            ) from error
+
 
 class _Attached(torch.autograd.Function):
     """An adjoint run as a node of autograd's graph."""
 
     @staticmethod
-    def forward(ctx: Any, run: AdjointRun, x0: Tensor, *parameters: Tensor) -> Tensor:
-        states = run.forward(x0)
-        ctx.run, ctx.inputs = run, 1 + len(parameters)
+    def forward(ctx: Any, run: AdjointRun, name: str, x0: Tensor, *parameters: Tensor) -> Tensor:
+        states = run.forward_once(x0)
+        ctx.run, ctx.name, ctx.inputs = run, name, 1 + len(parameters)
         # Saving the inputs lets autograd notice if one has been changed in the meantime.
         ctx.save_for_backward(x0, *parameters, *run.release())
         return states
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        kept = ctx.saved_tensors[ctx.inputs :]
-        with ctx.run.autocast(), _said_of_the_backward_pass():
+        if is_batched(grad):
+            raise RuntimeError(
+                f"{ctx.name} takes one gradient at a time, and this one is batched by vmap "
+                "(jacrev, vectorize=True or is_grads_batched=True): take DiscreteAdjoint(), or "
+                "ask for the gradients one after another."
+            )
+        inputs, kept = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
+        ctx.run.refuse_changes()
+        with torch.no_grad(), ctx.run.autocast(), _said_of_the_backward_pass():
             grad_x0, grad_parameters = ctx.run.backward(grad, kept)
-        return (None, grad_x0, *grad_parameters)
+        return (None, None, *once(ctx.name, (grad_x0, *grad_parameters), (*inputs, grad)))
 
 
-def attach(run: AdjointRun) -> Tensor:
-    """Solve, and let the run's backward pass stand for the solve's."""
-    problem = run.problem
+def attach(run: AdjointRun, name: str) -> Tensor:
+    """Solve, and let the run's backward pass stand for the solve's.
+
+    Args:
+        run: What solves.
+        name: Of the sensitivity, for what it has to say.
+    """
+    x0 = run.problem.x0
+    if within_transform():
+        raise RuntimeError(
+            f"{name} has a backward pass of its own, which torch.func's transforms (jacrev, grad, "
+            "vmap, …) do not see through: take DiscreteAdjoint()."
+        )
     if not torch.is_grad_enabled():
-        return run.forward(problem.x0)
-    if not problem.names_its_parameters:
-        slope = run.forward_field(problem.t_span[0], problem.x0)
-        refuse_unnamed_tensors(slope, (problem.x0, *run.parameters))
-    return _Attached.apply(run, problem.x0, *run.parameters)
+        return run.forward(x0)
+    run.name = name
+    run.look()
+    if x0.requires_grad or run.parameters:
+        run.prepare()
+        return _Attached.apply(run, name, x0, *run.parameters)
+    return _solve_unwatched(run)
+
+
+def _solve_unwatched(run: AdjointRun) -> Tensor:
+    """Solve where nothing was found to want a gradient, and see that nothing does later on."""
+    with torch.no_grad(), Reach() as reach:
+        states = run.forward(run.problem.x0)
+    if reach.wanting:
+        late = reach.wanting[0]
+        raise ValueError(
+            f"the field begins to use a tensor of shape {tuple(late.shape)} that wants a gradient "
+            "after the solve's first evaluation, too late for this sensitivity: name it, "
+            "ODEProblem(…, parameters=(tensor,)), make it a parameter of the field, or take "
+            "DiscreteAdjoint()."
+        )
+    return states
+
+
+class OtherRandomNumbers:
+    """Sees to it that a field draws no random numbers but torch's, which can be drawn again."""
+
+    def __init__(self) -> None:
+        self.before = other_random_state()
+
+    def check(self) -> None:
+        """Raise where NumPy's or Python's random numbers have been drawn since."""
+        if not same_state(self.before, other_random_state()):
+            raise ValueError(
+                "the field draws random numbers from NumPy or from Python's random, which are "
+                "others when the backward pass evaluates it again: draw them with torch, or take "
+                "DiscreteAdjoint()."
+            )
 
 
 def add_up(
@@ -140,12 +266,20 @@ class Adjoint(Sensitivity):
 
     @abstractmethod
     def start(
-        self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
+        self,
+        problem: ODEProblem,
+        integrator: Integrator,
+        times: Sequence[float],
+        stats: SolveStats,
     ) -> AdjointRun:
         """Return what will solve once, and once differentiate that solve."""
 
     def integrate(
-        self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
+        self,
+        problem: ODEProblem,
+        integrator: Integrator,
+        times: Sequence[float],
+        stats: SolveStats,
     ) -> Tensor:
         """Return the states at ``times``, with this sensitivity as their backward pass."""
-        return attach(self.start(problem, integrator, times, stats))
+        return attach(self.start(problem, integrator, times, stats), type(self).__name__)

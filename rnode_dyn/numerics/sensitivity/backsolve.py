@@ -34,8 +34,8 @@ class BacksolveRun(ContinuousRun):
         """Solve, keeping the saved states and the end."""
         end = x0
         reader = StateReader(self.integrator.algorithm, self.forward_field, self.times)
-        states = [state for _, state in reader.at_start(self.problem.t_span[0], x0)]
-        for step in self.integrator.steps(self.problem, self.forward_field, self.stats):
+        states = [state for _, state in reader.at_start(self.problem.span[0], x0)]
+        for step in self._forward_steps():
             states += [state for _, state in reader.within(step)]
             end = step.x1
         self.kept = (torch.stack(states), end)
@@ -49,6 +49,10 @@ class BacksolveRun(ContinuousRun):
     def take_back(self, kept: Sequence[Tensor]) -> None:
         """Take the saved states and the end back."""
         self.kept = tuple(kept)
+
+    def let_go(self) -> None:
+        """Forget the saved states."""
+        self.kept = ()
 
     def pack(self, row: int | None, adjoint: Tensor, gradient: Tensor) -> Tensor:
         """Begin each span at the stored state, not at the one solved back to it."""

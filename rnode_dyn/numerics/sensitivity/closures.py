@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
+from rnode_dyn.numerics.sensitivity.anchor import ANCHOR
+
 
 def refuse_unnamed_tensors(output: Tensor, known: Iterable[Tensor]) -> None:
     """Raise where the graph of ``output`` reaches a leaf that ``known`` does not cover.
@@ -15,7 +17,7 @@ def refuse_unnamed_tensors(output: Tensor, known: Iterable[Tensor]) -> None:
     Raises:
         ValueError: naming the tensor and what to write.
     """
-    stranger = _unnamed_leaf(output, known)
+    stranger = unnamed_leaf(output, known)
     if stranger is not None:
         raise ValueError(
             f"the field uses a tensor of shape {tuple(stranger.shape)} that needs a gradient, and "
@@ -25,9 +27,10 @@ def refuse_unnamed_tensors(output: Tensor, known: Iterable[Tensor]) -> None:
         )
 
 
-def _unnamed_leaf(output: Tensor, known: Iterable[Tensor]) -> Tensor | None:
+def unnamed_leaf(output: Tensor, known: Iterable[Tensor]) -> Tensor | None:
+    """Return a leaf that the graph of ``output`` reaches and ``known`` does not cover."""
     known = tuple(known)
-    leaves = {id(tensor) for tensor in known if tensor.is_leaf}
+    leaves = {id(tensor) for tensor in (*known, ANCHOR) if tensor.is_leaf}
     seen = {tensor.grad_fn for tensor in known if tensor.grad_fn is not None}
     stack = [output.grad_fn]
     while stack:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from rnode_dyn.numerics.algorithms.base import Step
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients
@@ -31,7 +32,26 @@ class ContinuousRun(AdjointRun):
         self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
     ) -> None:
         super().__init__(problem, integrator, times, stats)
-        self.used: list[bool] = [False] * len(self.parameters)
+        self.used: list[bool] = []
+
+    def prepare(self) -> None:
+        """Refuse a field that is not the same function whenever it is evaluated."""
+        if self.draws:
+            raise ValueError(
+                f"{self.name} solves an equation of its own, whose evaluations are others than the "
+                "forward solve's, and this field draws random numbers (dropout, noise) at each: "
+                "freeze them for the solve, FrozenNoise(field), call field.eval(), or take "
+                "DiscreteAdjoint() or CheckpointedAdjoint()."
+            )
+        if self.written:
+            shape = tuple(self.written[0][0].shape)
+            raise ValueError(
+                f"{self.name} solves an equation of its own, whose evaluations are others than the "
+                f"forward solve's, and this field changes a tensor of shape {shape} at each (a "
+                "buffer: batch normalisation, spectral_norm, a counter): call field.eval(), or "
+                "take DiscreteAdjoint() or CheckpointedAdjoint()."
+            )
+        self.used = [False] * len(self.parameters)
 
     @abstractmethod
     def slopes(self, t: float, y: Tensor) -> Tensor:
@@ -53,13 +73,17 @@ class ContinuousRun(AdjointRun):
     def take_back(self, kept: Sequence[Tensor]) -> None:
         """Take back what ``release`` handed over, for the time of the backward pass."""
 
+    @abstractmethod
+    def let_go(self) -> None:
+        """Forget it again."""
+
     def backward(self, grad: Tensor, kept: Sequence[Tensor]) -> Gradients:
         """Solve the adjoint equation and hand out its parts."""
         self.take_back(kept)
         try:
             return self._solve_back(grad)
         finally:
-            self.release()
+            self.let_go()
 
     def _solve_back(self, grad: Tensor) -> Gradients:
         adjoint = torch.zeros_like(grad[0])
@@ -74,7 +98,7 @@ class ContinuousRun(AdjointRun):
 
     def _spans(self) -> Iterator[tuple[int | None, float, float]]:
         """Yield (row saved at the span's start, start, end), backwards through the solve."""
-        t0, t1 = self.problem.t_span
+        t0, t1 = self.problem.span
         ends = [*self.times[:-1][::-1], t0]
         if self.times[-1] != t1:
             yield None, t1, self.times[-1]
@@ -96,6 +120,10 @@ class ContinuousRun(AdjointRun):
             raise
         return y
 
+    def _forward_steps(self) -> Iterator[Step]:
+        """The steps of the forward solve."""
+        return self.integrator.steps(self.problem, self.forward_field, self.stats)
+
     def _sample_of(self, entry: int) -> int:
         size, batch = self.problem.x0[0].numel(), len(self.problem.x0)
         return (entry // size) % batch
@@ -108,9 +136,7 @@ class ContinuousRun(AdjointRun):
         if not slope.requires_grad:
             return slope, torch.zeros_like(x), adjoint.new_zeros(self._size())
         refuse_unnamed_tensors(slope, (x, *self.parameters))
-        by_x, *by_parameters = torch.autograd.grad(
-            slope, [x, *self.parameters], adjoint.detach(), allow_unused=True
-        )
+        by_x, *by_parameters = self.pull_back([slope], x, [adjoint.detach()])
         by_x = torch.zeros_like(x) if by_x is None else by_x
         return slope.detach(), by_x, self._flat(by_parameters)
 

@@ -10,7 +10,7 @@ from rnode_dyn.numerics.algorithms.base import Step
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.gradient_watch import GradientWatch
-from rnode_dyn.numerics.sensitivity.opaque import gradient_is_wanted, refuse_opaque_steps
+from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 from rnode_dyn.numerics.stepping.dense import StateReader
 from rnode_dyn.numerics.stepping.integrator import Integrator
@@ -33,21 +33,21 @@ class DiscreteAdjoint(Sensitivity):
         """
         watch = GradientWatch(stats, problem.x0.device.type)
         watched = replace(problem, x0=_watch_start(problem, integrator, watch))
-        rhs = CountedField(problem.field, stats)
+        rhs = CountedField(problem, stats)
         reader = StateReader(integrator.algorithm, rhs, times)
         steps = _watch_steps(integrator.steps(watched, rhs, stats), watch)
-        return torch.stack(reader.all(watched.x0, problem.t_span[0], steps))
+        return torch.stack(reader.all(watched.x0, problem.span[0], steps))
 
 
 def _watch_start(problem: ODEProblem, integrator: Integrator, watch: GradientWatch) -> Tensor:
     """Return the start as a tensor of its own whose gradient, the last to come, is looked at."""
     refuse_opaque_steps(problem, integrator)
-    if not (gradient_is_wanted(problem) and problem.x0.requires_grad):
+    if not (torch.is_grad_enabled() and problem.x0.requires_grad):
         return problem.x0
     x0 = problem.x0.view_as(problem.x0)
 
     def check(grad: Tensor | None) -> None:
-        watch.note(grad, problem.t_span[0], 0.0)
+        watch.note(grad, problem.span[0], 0.0)
         watch.conclude()
 
     x0.register_hook(check)

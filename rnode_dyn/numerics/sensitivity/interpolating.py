@@ -26,8 +26,8 @@ class InterpolatingRun(ContinuousRun):
         """Solve, keeping every step with its slopes."""
         self.steps = []
         reader = StateReader(self.integrator.algorithm, self.forward_field, self.times)
-        states = [state for _, state in reader.at_start(self.problem.t_span[0], x0)]
-        for step in self.integrator.steps(self.problem, self.forward_field, self.stats):
+        states = [state for _, state in reader.at_start(self.problem.span[0], x0)]
+        for step in self._forward_steps():
             step.error = None
             states += [state for _, state in reader.within(step)]
             if self.steps:
@@ -46,9 +46,13 @@ class InterpolatingRun(ContinuousRun):
     def take_back(self, kept: Sequence[Tensor]) -> None:
         """Put the tensors back into their steps."""
         tensors = iter(kept)
-        for step in self.steps:
-            step.take_tensors(tensors)
-        self.state = DenseSolution(self.integrator.algorithm, self.backward_field, self.steps)
+        # Steps of their own: dense output adds to them, and the gradient may be asked for again.
+        steps = [step.with_tensors(tensors) for step in self.steps]
+        self.state = DenseSolution(self.integrator.algorithm, self.backward_field, steps)
+
+    def let_go(self) -> None:
+        """Forget the dense output."""
+        del self.state
 
     def pack(self, row: int | None, adjoint: Tensor, gradient: Tensor) -> Tensor:
         """The state comes from the dense output; the vector holds a and g."""

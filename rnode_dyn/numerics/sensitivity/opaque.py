@@ -3,19 +3,25 @@
 import torch
 
 from rnode_dyn.numerics.problem import ODEProblem
+from rnode_dyn.numerics.sensitivity.reach import Reach
 from rnode_dyn.numerics.stepping.integrator import Integrator
-
-
-def gradient_is_wanted(problem: ODEProblem) -> bool:
-    """Whether anybody may ask for the gradient of a solve."""
-    return torch.is_grad_enabled() and problem.needs_gradient
 
 
 def refuse_opaque_steps(problem: ODEProblem, integrator: Integrator) -> None:
     """Raise where a gradient is wanted and autograd does not see through the steps."""
-    if gradient_is_wanted(problem) and not integrator.algorithm.backpropagates:
+    if integrator.algorithm.backpropagates or not torch.is_grad_enabled():
+        return
+    if problem.x0.requires_grad or problem.differentiable or _uses_more(problem):
         raise ValueError(
             f"autograd does not see through the steps of {integrator.algorithm.name}, so that this "
             "sensitivity would return wrong gradients: take BacksolveAdjoint(), or solve under "
             "torch.no_grad()."
         )
+
+
+def _uses_more(problem: ODEProblem) -> bool:
+    """Whether the field uses tensors that nobody named and that want a gradient."""
+    x0 = problem.x0.detach()
+    with torch.no_grad(), Reach() as reach:
+        problem.called(x0.new_tensor(problem.span[0]), x0)
+    return bool(reach.wanting)

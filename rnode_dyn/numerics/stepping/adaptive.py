@@ -16,11 +16,12 @@ from rnode_dyn.numerics.errors import (
     SolverError,
     StepSizeUnderflowError,
 )
-from rnode_dyn.numerics.numbers import check_positive
+from rnode_dyn.numerics.numbers import positive, whole
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
 from rnode_dyn.numerics.stepping.controller import PIController, initial_step
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm, NormName, named_norm, worst_sample
+from rnode_dyn.numerics.transforms import is_batched
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,11 @@ class AdaptiveStep:
     norm: NormName = "rms"
 
     def __post_init__(self) -> None:
-        check_positive("AdaptiveStep", rtol=self.rtol, atol=self.atol, max_steps=self.max_steps)
-        if self.max_steps != int(self.max_steps):
-            raise ValueError(
-                f"AdaptiveStep: max_steps is {self.max_steps!r}; write a whole number of steps."
-            )
-        if self.first_step is not None:
-            check_positive("AdaptiveStep", first_step=self.first_step)
+        for name in ("rtol", "atol", "first_step"):
+            given = getattr(self, name)
+            if name != "first_step" or given is not None:
+                object.__setattr__(self, name, positive("AdaptiveStep", name, given))
+        object.__setattr__(self, "max_steps", whole("AdaptiveStep", "max_steps", self.max_steps))
         if self.norm not in ("rms", "max"):
             raise ValueError(
                 f'AdaptiveStep: norm is {self.norm!r}; write "rms" (error averaged over the '
@@ -84,8 +83,22 @@ class AdaptiveStep:
         stats: SolveStats,
         norm: ErrorNorm,
     ) -> Iterator[Step]:
-        """Yield the accepted steps."""
+        """Yield the accepted steps.
+
+        Raises:
+            RuntimeError: within ``vmap``, where no error can be read and no step chosen.
+        """
+        refuse_batched(x)
         return AdaptiveSolve(self, algorithm, rhs, x, t_span, stats, norm).run()
+
+
+def refuse_batched(tensor: Tensor) -> None:
+    """Raise where a tensor stands for many, whose errors cannot be read."""
+    if is_batched(tensor):
+        raise RuntimeError(
+            "AdaptiveStep chooses its steps by the size of an error, which cannot be read within "
+            "vmap (jacfwd, hessian, …): solve the batch as one problem, or take FixedStep(dt)."
+        )
 
 
 class AdaptiveSolve:
@@ -130,6 +143,7 @@ class AdaptiveSolve:
         if not bool(torch.isfinite(self.x).all()):
             self._fail(NonFiniteStateError, "the state to start from is not finite", 0.0, self.x)
         slope = self.rhs(self.t, self.x)
+        refuse_batched(slope)
         if not bool(torch.isfinite(slope).all()):
             self._fail(NonFiniteStateError, "the field is not finite at the start", 0.0, slope)
         return slope

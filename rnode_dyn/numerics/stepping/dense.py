@@ -4,40 +4,11 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.problem import RightHandSide
-
-
-def save_times(
-    t_span: tuple[float, float], save_at: Sequence[float] | Tensor | None
-) -> list[float]:
-    """Check the times to save the state at; left out, they are the two ends of the span.
-
-    Raises:
-        ValueError: if a time lies outside the span, or the times do not run its way.
-    """
-    if save_at is None:
-        return list(t_span)
-    if isinstance(save_at, int | float) or (isinstance(save_at, Tensor) and save_at.dim() != 1):
-        raise TypeError(f"save_at is {save_at!r}; write a list of times, such as [0.5, 1.0].")
-    times = [float(t) for t in save_at]
-    t0, t1 = t_span
-    ahead = 1 if t1 > t0 else -1
-    if not times:
-        raise ValueError("save_at is empty; leave it out, or name the times to save the state at.")
-    outside = [t for t in times if not min(t0, t1) <= t <= max(t0, t1)]
-    if outside:
-        raise ValueError(f"save_at asks for t = {outside[0]}, outside the time span ({t0}, {t1}).")
-    if any(ahead * (after - before) <= 0 for before, after in pairwise(times)):
-        raise ValueError(
-            f"save_at must run from {t0} towards {t1} without repeating a time: sort it"
-            f"{', largest first' if ahead < 0 else ''}."
-        )
-    return times
 
 
 class StateReader:

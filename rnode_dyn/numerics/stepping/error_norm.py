@@ -10,20 +10,25 @@ from torch import Tensor
 ErrorNorm = Callable[[Tensor], Tensor]
 
 
-def mean_square(scaled: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Mean square of each sample, over the entries that take part in error control."""
+def mean_square(scaled: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Mean square of each sample, over the entries that take part in error control.
+
+    Args:
+        scaled: The scaled error, ``(batch, *event)``.
+        kept: Numbers of those entries; left out, they are all.
+    """
     squares = scaled.reshape(len(scaled), -1).square()
-    return squares.mean(1) if mask is None else squares[:, mask.flatten()].mean(1)
+    return squares.mean(1) if kept is None else squares.index_select(1, kept).mean(1)
 
 
-def rms_norm(scaled: Tensor, mask: Tensor | None = None) -> Tensor:
+def rms_norm(scaled: Tensor, kept: Tensor | None = None) -> Tensor:
     """Root mean square over the whole batch: Hairer's norm."""
-    return mean_square(scaled, mask).mean().sqrt()
+    return mean_square(scaled, kept).mean().sqrt()
 
 
-def max_norm(scaled: Tensor, mask: Tensor | None = None) -> Tensor:
+def max_norm(scaled: Tensor, kept: Tensor | None = None) -> Tensor:
     """Largest root mean square of a sample: each one meets the tolerance, whoever is beside it."""
-    return mean_square(scaled, mask).amax().sqrt()
+    return mean_square(scaled, kept).amax().sqrt()
 
 
 NormName = Literal["rms", "max"]
@@ -33,7 +38,11 @@ _NORMS = {"rms": rms_norm, "max": max_norm}
 def named_norm(name: NormName, mask: Tensor | None = None) -> ErrorNorm:
     """Return the norm of this name, restricted to the entries that ``mask`` selects."""
     norm = _NORMS[name]
-    return lambda scaled: norm(scaled, mask)
+    if mask is None:
+        return norm
+    # Numbers and no mask: where a GPU solves, it need not be asked how many they are.
+    kept = mask.flatten().cpu().nonzero().flatten()
+    return lambda scaled: norm(scaled, kept.to(scaled.device))
 
 
 def worst_sample(scaled: Tensor) -> int:

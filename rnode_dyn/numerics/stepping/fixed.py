@@ -10,10 +10,11 @@ from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.errors import NonFiniteStateError
-from rnode_dyn.numerics.numbers import check_positive
+from rnode_dyn.numerics.numbers import positive
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm, named_norm
+from rnode_dyn.numerics.transforms import is_batched
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class FixedStep:
     dt: float
 
     def __post_init__(self) -> None:
-        check_positive("FixedStep", dt=self.dt)
+        object.__setattr__(self, "dt", positive("FixedStep", "dt", self.dt))
 
     def check(self, algorithm: Algorithm) -> None:
         """Every algorithm can make fixed steps."""
@@ -77,8 +78,11 @@ def _finite_samples(x: Tensor) -> Tensor:
 
 
 def _raise_unless_finite(finite: Tensor, times: list[float], rhs: RightHandSide) -> None:
-    """Raise for the first step whose end is not finite; row ``i`` belongs to ``times[i]``."""
-    if bool(finite.all()):
+    """Raise for the first step whose end is not finite; row ``i`` belongs to ``times[i]``.
+
+    Within ``vmap`` there is nothing to be read; what is not finite is seen in the result.
+    """
+    if is_batched(finite) or bool(finite.all()):
         return
     table = finite.cpu()
     row = int((~table.all(1)).int().argmax())

@@ -31,4 +31,4 @@ class Integrator:
     def steps(self, problem: ODEProblem, rhs: RightHandSide, stats: SolveStats) -> Iterator[Step]:
         """Yield the accepted steps of a forward solve."""
         norm = self.stepping.error_norm(problem.error_mask)
-        return self.stepping.steps(self.algorithm, rhs, problem.x0, problem.t_span, stats, norm)
+        return self.stepping.steps(self.algorithm, rhs, problem.x0, problem.span, stats, norm)

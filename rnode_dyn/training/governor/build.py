@@ -24,7 +24,8 @@ def build_governor(
     Args:
         recipe: The recipe.
         model: Its flow.
-        splits: Its data: the first validation points are what is watched.
+        splits: Its data: the first validation points are what is watched, or the first training
+            points where there are no others.
         batch_size: Points in a training step, which a look's cost is kept in proportion to; left
             out, the recipe's.
         tell: Takes what the governor has to say.
@@ -34,7 +35,8 @@ def build_governor(
         return None
     table = recipe.train.governor or GovernorRecipe()
     points = table.points or looked_at(batch_size or recipe.data.batch_size)
-    batch = splits.validation.head(points)
+    held_out = splits.validation if len(splits.validation) else splits.train
+    batch = held_out.head(points)
     if splits.levels is not None:
         seeded = torch.Generator().manual_seed(SEED)
         batch = UniformDequantization(splits.levels)(batch, seeded)

@@ -10,6 +10,10 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from rnode_dyn.runs.figures import read_together
+
+# As often as the screen is drawn. To show a figure is to wait until a GPU has found it.
+_SECONDS_BETWEEN_FIGURES = 0.25
 _SHOWN = {
     "train/bits_per_dim": ("bits/dim", ".3f"),
     "train/matching": ("matching", ".3f"),
@@ -40,7 +44,7 @@ class TrainingDisplay(pl.Callback):
         self.console = console
         self.seconds_between_lines = seconds_between_lines
         self.max_seconds, self.name = max_seconds, name
-        self.started = self.last_line = 0.0
+        self.started = self.last_line = self.last_figures = 0.0
         self.first_step = 0
         self.live: Live | None = None
 
@@ -76,7 +80,7 @@ class TrainingDisplay(pl.Callback):
             left = self._seconds_left(trainer, _total_steps(trainer))
             shown = "" if left is None else _clock(left)
             self.progress.update(self.task, completed=trainer.global_step, left=shown)
-            self.figures.plain = _figures(trainer)
+            self._show_figures(trainer, _SECONDS_BETWEEN_FIGURES)
         elif time.monotonic() - self.last_line >= self.seconds_between_lines:
             self._write_line(trainer)
 
@@ -84,6 +88,8 @@ class TrainingDisplay(pl.Callback):
         """Leave the last figures standing."""
         if self.live is None:
             self._write_line(trainer)
+        else:
+            self._show_figures(trainer, seconds_between=0.0)
         self._stop()
 
     def on_exception(
@@ -99,6 +105,11 @@ class TrainingDisplay(pl.Callback):
         if self.live is not None:
             self.live.stop()
             self.live = None
+
+    def _show_figures(self, trainer: pl.Trainer, seconds_between: float) -> None:
+        now = time.monotonic()
+        if not self.figures.plain or now - self.last_figures >= seconds_between:
+            self.figures.plain, self.last_figures = _figures(trainer), now
 
     def _write_line(self, trainer: pl.Trainer) -> None:
         self.last_line = time.monotonic()
@@ -125,11 +136,8 @@ def _total_steps(trainer: pl.Trainer) -> int | None:
 
 def _figures(trainer: pl.Trainer) -> str:
     metrics = trainer.callback_metrics
-    return "  ".join(
-        f"{label} {float(metrics[key]):{style}}"
-        for key, (label, style) in _SHOWN.items()
-        if key in metrics
-    )
+    shown = read_together({key: metrics[key] for key in _SHOWN if key in metrics})
+    return "  ".join(f"{_SHOWN[key][0]} {figure:{_SHOWN[key][1]}}" for key, figure in shown.items())
 
 
 def _clock(seconds: float) -> str:

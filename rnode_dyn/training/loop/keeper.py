@@ -15,13 +15,15 @@ class Keeper(ModelCheckpoint):
 
     Args:
         folder: The run's folder.
+        validates: Whether there are held-out bits per dimension; else the last weights are the
+            best.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, validates: bool = True) -> None:
         super().__init__(
             folder.checkpoints,
             filename="best",
-            monitor="validation/bits_per_dim",
+            monitor="validation/bits_per_dim" if validates else None,
             save_last=True,
             enable_version_counter=False,
         )
@@ -48,6 +50,11 @@ class Keeper(ModelCheckpoint):
         training = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if training and self._last_global_step_saved != trainer.global_step:
             trainer.save_checkpoint(self.folder.last_checkpoint)
+
+    def keep_the_last(self, trainer: pl.Trainer) -> None:
+        """Save the last weights as the best, where nothing is held out that would tell."""
+        for path in (self.folder.best_checkpoint, self.folder.last_checkpoint):
+            trainer.save_checkpoint(path)
 
     def keep_the_end(self, trainer: pl.Trainer, bits: float) -> None:
         """Save what a limit cut off between two validations, ``bits`` being its score."""

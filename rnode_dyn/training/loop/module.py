@@ -1,8 +1,9 @@
 """The Lightning module: an objective on a flow, and its bits per dimension on held-out data."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -14,10 +15,23 @@ from rnode_dyn.data.splits import Event
 from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.numerics.random_state import cuda_devices_of
+from rnode_dyn.flows.share import drawn, sharing
+from rnode_dyn.flows.standardize import standardizing
+from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.seeding import random_state_kept, reseed, seeded
 from rnode_dyn.runs.past import Past
+from rnode_dyn.training.loop.across import number_of, parts_of, share_of, summed
+from rnode_dyn.training.loop.blame import find_blame
 from rnode_dyn.training.loop.clock import Clock
-from rnode_dyn.training.objectives.base import Objective
+from rnode_dyn.training.loop.errors import DivergedError
+from rnode_dyn.training.loop.held_out import HeldOut
+from rnode_dyn.training.loop.pieces import check_pieces, loss_in_pieces
+from rnode_dyn.training.loop.precision import HALF
+from rnode_dyn.training.loop.progress import go_on_with_parts, go_on_within_the_epoch
+from rnode_dyn.training.loop.step_figures import BITS, Part, StepFigures, gradient_norm
+from rnode_dyn.training.loop.telling import diverged
+from rnode_dyn.training.loop.watch import OnNonFinite, Watch
+from rnode_dyn.training.objectives.base import Loss, Objective
 from rnode_dyn.training.objectives.likelihood import Likelihood
 
 # The noise of validation is the same every time, so that two epochs can be compared.
@@ -65,6 +79,13 @@ class FlowTraining(pl.LightningModule):
         objective: What to minimise; the regularized likelihood when left out.
         optimizer: How to step.
         past: What earlier stages of the training have taken.
+        on_nonfinite: Whether a step whose loss or gradient is not finite stops the training, or
+            is left out and counted; ten in a row stop it all the same.
+        micro_batch: Samples of a batch that are solved and differentiated at once; all when left
+            out. See :func:`rnode_dyn.training.loop.pieces.loss_in_pieces`.
+
+    Raises:
+        ValueError: if the objective cannot be computed in pieces of that size.
     """
 
     def __init__(
@@ -74,37 +95,154 @@ class FlowTraining(pl.LightningModule):
         objective: Objective | None = None,
         optimizer: OptimizerSettings | None = None,
         past: Past | None = None,
+        on_nonfinite: OnNonFinite = "stop",
+        micro_batch: int | None = None,
     ) -> None:
         super().__init__()
         self.model, self.event = model, event
         self.objective = Likelihood() if objective is None else objective
+        if micro_batch is not None:
+            check_pieces(self.objective, micro_batch)
+        self.micro_batch = micro_batch
         self.validated_at = -1
         self.past = Past() if past is None else past
         self.training_clock = Clock(self.past.training_s)
         self.wall_clock = Clock(self.past.wall_clock_s)
         self.optimizer_settings = OptimizerSettings() if optimizer is None else optimizer
+        self.watch = Watch(event.levels, self.optimizer_settings.warmup_steps, on_nonfinite)
+        self.step_seed: int | None = None
+        self._step, self._scores = StepFigures(), HeldOut()
+        self._half: torch.dtype | None = None
 
     def dequantize(self, batch: Tensor) -> Tensor:
-        """Spread integer pixels over their bins, in the weights' precision.
+        """Spread integer pixels over their bins, in the weights' precision; continuous data not.
 
-        Continuous data stay as they are.
+        Where that is half, in single: the model casts what it has preprocessed.
         """
+        precision = torch.float32 if self.dtype in HALF else self.dtype
         if self.event.levels is None:
-            return batch
-        return UniformDequantization(self.event.levels)(batch).to(self.dtype)
+            # What the flow standardises may need more bits until it is.
+            as_it_is = batch.dtype == torch.float64 and standardizing(self.model)
+            return batch if as_it_is else batch.to(precision)
+        dequantization = UniformDequantization(self.event.levels)
+        noise = drawn(dequantization.draw, batch)
+        return dequantization(batch, noise=noise).to(precision)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Return the loss on a batch, and log its figures."""
-        loss = self.objective.loss(self.model, self.dequantize(batch), self.event)
-        self.log_dict({f"train/{name}": value for name, value in loss.figures.items()})
-        return loss.value
+        """Return the loss on a batch, weighted as the part of its step that it is."""
+        share = share_of(self.trainer, batch, batch_idx, self.step_seed)
+        part = Part(batch, batch_idx, share)
+        self._step.parts.append(part)
+        try:
+            loss = self._loss(part)
+        except SolverError as error:
+            # Other processes wait for this one's gradient: it gets there, and is none.
+            self._step.broken = error
+            loss = Loss(_nan_of(self.parameters()), {})
+        self._step.add(loss, share.fraction)
+        # A loss that is none has no gradient: an adjoint would stop at it, while others wait.
+        value = loss.value.where(torch.isfinite(loss.value), math.nan)
+        return value * (share.fraction * parts_of(self.trainer))
+
+    def _loss(self, part: Part) -> Loss:
+        with sharing(part.share):
+            return self.loss(part.batch)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Differentiate; in a single process, a gradient that breaks down is one that is none."""
+        try:
+            super().backward(loss, *args, **kwargs)
+        except SolverError as error:
+            if self.trainer.world_size > 1:
+                raise  # the others' gradients can no longer be met
+            self._step.gradient_broken = error
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Look at a step before it is taken, with one reading of the device.
+
+        Raises:
+            DivergedError: where its figures are not sound.
+            SolverError: where that is because a solve broke down.
+        """
+        step, self._step = self._step, StepFigures()
+        verdict = step.verdict(gradient_norm(list(self.parameters())))
+        loss, norm, bits = summed(self.trainer, verdict).tolist()
+        fault = self.watch.fault(loss, norm, bits if BITS in step.values else None, self.updates)
+        if fault is None:
+            self.watch.go_on()
+            self._log_figures(step)
+        elif math.isfinite(loss) and math.isfinite(norm):
+            self._fail(fault, step)
+        elif self._may_skip(math.isfinite(loss)):
+            self.log("train/skipped", float(self.watch.skipped))
+        else:
+            self._fail(self.watch.in_words(fault), step)
+
+    def _log_figures(self, step: StepFigures) -> None:
+        values = summed(self.trainer, torch.stack(list(step.values.values())))
+        names = (f"train/{name}" for name in step.values)
+        self.log_dict(dict(zip(names, values.unbind(), strict=True)))
+
+    def _may_skip(self, loss_is_finite: bool) -> bool:
+        """Leave a step out, if it may be; a scaler of half precision does so of its own accord."""
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if not self.watch.skip(always=scaled and loss_is_finite):
+            return False
+        for parameter in self.parameters():
+            parameter.grad = None
+        return True
+
+    def _fail(self, fault: str, step: StepFigures) -> NoReturn:
+        found = find_blame(self.model, step, self._again)
+        raise diverged(self.trainer, self.steps, fault, step, found) from step.gradient_broken
+
+    def _again(self, part: Part) -> Loss:
+        """Take a part's loss once more, with the noise that it had."""
+        with random_state_kept(self.device):
+            if self.step_seed is not None:
+                reseed(self.device, self.step_seed)
+            return self._loss(part.afresh())
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin with no scores."""
+        self._scores = HeldOut()
+
+    def loss(self, batch: Tensor) -> Loss:
+        """Return the loss on a batch, computed in pieces where the training says so."""
+        u = self.dequantize(batch)
+        if self.micro_batch is None or self.micro_batch >= len(u):
+            return self.objective.loss(self.model, u, self.event)
+        return loss_in_pieces(self.objective, self.model, u, self.event, self.micro_batch)
+
+    def gradient(self, batch: Tensor) -> None:
+        """Compute a step's gradient, or a piece's, and let go of it: for timing it beforehand."""
+        u = self.dequantize(batch)[: self.micro_batch]
+        loss = self.objective.loss(self.model, u, self.event)
+        trained = [p for p in self.parameters() if p.requires_grad]
+        torch.autograd.grad(loss.value, trained, allow_unused=True)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Log the bits per dimension of a held-out batch, by the evaluation solver."""
-        with torch.random.fork_rng(cuda_devices_of(self.device)):
-            torch.manual_seed(_VALIDATION_SEED + batch_idx)
-            bits = bits_of(self.model(self.dequantize(batch)), self.event)
-        self.log("validation/bits_per_dim", bits.mean(), batch_size=len(batch), sync_dist=True)
+        """Score a held-out batch in bits per dimension, by the evaluation solver."""
+        number = number_of(self.trainer, batch_idx)
+        if number is None:
+            return
+        with seeded(self.device, _VALIDATION_SEED + number):
+            self._scores.add(number, bits_of(self.model(self.dequantize(batch)), self.event))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean over all samples, and remember which step's weights were validated.
+
+        Raises:
+            DivergedError: where the mean is not finite, or far worse than noise.
+        """
+        self.validated_at = self.trainer.global_step
+        bits = self._scores.mean(self.trainer)
+        if bits is None:
+            return
+        fault = self.watch.fault_of_held_out(bits, self.updates)
+        if fault is not None:
+            raise DivergedError(f"step {self.steps}: in validation, {fault}.", step=self.steps)
+        self.log("validation/bits_per_dim", bits)
 
     @property
     def steps(self) -> int:
@@ -133,11 +271,16 @@ class FlowTraining(pl.LightningModule):
         self.wall_clock.pause()
 
     def on_validation_start(self) -> None:
-        """Validation is no training."""
+        """Validation is no training, and scores weights of half precision in single."""
         self.training_clock.pause()
+        self._half = self.dtype if self.dtype in HALF else None
+        if self._half is not None:
+            self.to(torch.float32)
 
     def on_validation_end(self) -> None:
         """Go on with the training, if that is what the validation was for."""
+        if self._half is not None:
+            self.to(self._half)
         if self.trainer.state.fn == TrainerFn.FITTING:
             self.training_clock.start()
 
@@ -152,6 +295,7 @@ class FlowTraining(pl.LightningModule):
             **times,
             "validated_at": self.validated_at,
         }
+        checkpoint["rnode_dyn_watch"] = self.watch.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the stage, the times, and what was validated."""
@@ -160,10 +304,10 @@ class FlowTraining(pl.LightningModule):
         self.past = Past(**kept)
         self.training_clock = Clock(self.past.training_s)
         self.wall_clock = Clock(self.past.wall_clock_s)
-
-    def on_validation_epoch_end(self) -> None:
-        """Remember which step's weights were validated."""
-        self.validated_at = self.trainer.global_step
+        if "rnode_dyn_watch" in checkpoint:  # older versions had none
+            self.watch.load_state_dict(checkpoint["rnode_dyn_watch"])
+        go_on_within_the_epoch(checkpoint)
+        go_on_with_parts(checkpoint, self.trainer.accumulate_grad_batches)
 
     def configure_optimizers(self) -> Any:
         """Return Adam and its schedule."""
@@ -179,3 +323,9 @@ class FlowTraining(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _nan_of(parameters: Iterable[Tensor]) -> Tensor:
+    """A loss that is not a number, and reaches all of them."""
+    reached = [p.sum() for p in parameters if p.requires_grad]
+    return torch.stack(reached).sum() * math.nan

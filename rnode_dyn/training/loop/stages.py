@@ -1,5 +1,6 @@
 """The stages of a training, one after another: each a fit of the same flow."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.history import RunLogger
 from rnode_dyn.runs.past import Past
 from rnode_dyn.training.loop.keeper import Keeper
+from rnode_dyn.training.loop.lost import naming_lost_processes
 from rnode_dyn.training.loop.module import FlowTraining, OptimizerSettings
 from rnode_dyn.training.loop.trainer import quiet_lightning
 from rnode_dyn.training.objectives.base import Objective
@@ -23,10 +25,22 @@ from rnode_dyn.training.objectives.likelihood import Likelihood
 
 
 class Trained(NamedTuple):
-    """What training took, in all, and where."""
+    """What training took, in all, and where.
+
+    Attributes:
+        past: Steps and seconds.
+        device: Where it was.
+        skipped: Steps that were not finite and left out; of a run that went on, those of the
+            stages from where it did.
+        most_bits: Bits/dim above which the trained flow has diverged.
+        precision: The floating-point precision that Lightning computed in.
+    """
 
     past: Past
     device: torch.device
+    skipped: int
+    most_bits: float
+    precision: str
 
 
 def train_stages(
@@ -49,16 +63,22 @@ def train_stages(
     """
     first = _stage_reached(folder) if resume else 0
     stages = list(zip(recipe.train.stages, trainers, strict=True))
-    past = Past(stage=first)
+    past, skipped, most_bits = Past(stage=first), 0, math.inf
     for number in range(first, len(stages)):
         stage, trainer = stages[number]
         module = FlowTraining(
-            model, splits.event, build_objective(stage), _optimizer(recipe, stage), past
+            model,
+            splits.event,
+            build_objective(stage),
+            _optimizer(recipe, stage),
+            past,
+            recipe.train.on_nonfinite,
+            recipe.given_micro_batch(stage),
         )
         if number > first:
             _keeper(trainer).follow(_keeper(trainers[number - 1]))
         data = data_module(recipe, splits, stage, number)
-        with quiet_lightning():
+        with quiet_lightning(), naming_lost_processes(trainer):
             _fit(trainer, module, data, folder, resume and number == first)
         if number + 1 < len(stages):
             trainer.save_checkpoint(folder.stage_checkpoint(number), weights_only=True)
@@ -68,7 +88,11 @@ def train_stages(
             module.training_clock.seconds,
             module.wall_clock.seconds,
         )
-    return Trained(past, trainers[-1].strategy.root_device)
+        skipped += module.watch.skipped
+        most_bits = module.watch.most_bits_after(module.updates)
+    last = trainers[-1]
+    precision = str(last.precision_plugin.precision)
+    return Trained(past, last.strategy.root_device, skipped, most_bits, precision)
 
 
 def build_objective(stage: StageRecipe) -> Objective:
@@ -143,7 +167,9 @@ def _fit(
         raise KeyboardInterrupt from None
     if checkpoint is not None:
         _take_the_average(module, trainer, checkpoint)
-    if module.validated_at != trainer.global_step:
+    if not len(data.splits.validation):
+        _keeper(trainer).keep_the_last(trainer)
+    elif module.validated_at != trainer.global_step:
         scores = trainer.validate(module, datamodule=data, verbose=False)[0]
         _keeper(trainer).keep_the_end(trainer, scores["validation/bits_per_dim"])
     logger.save()

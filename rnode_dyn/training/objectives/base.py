@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -23,7 +24,14 @@ class Loss:
 
 
 class Objective(ABC):
-    """A loss of a model on a batch."""
+    """A loss of a model on a batch.
+
+    Attributes:
+        is_mean_over_samples: Whether the loss of a batch is the mean of its samples' losses, so
+            that it can be computed in pieces.
+    """
+
+    is_mean_over_samples: ClassVar[bool] = False
 
     @abstractmethod
     def loss(self, model: MultiscaleFlow, u: Tensor, event: Event) -> Loss:

@@ -9,8 +9,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event
-from rnode_dyn.fields.base import at_times
+from rnode_dyn.fields.at_times import at_times
+from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.share import drawn
 from rnode_dyn.flows.straight_paths import Leg, legs
 from rnode_dyn.training.objectives.base import Loss, Objective
 
@@ -32,6 +34,8 @@ class FlowMatching(Objective):
         coupling: Which noise belongs to which image: drawn independently, or exchanged within
             the batch for the least squared distance. Only coordinates that go through all
             blocks are exchanged: one that leaves earlier would not be independent of the rest.
+            Where several processes share a batch, or it is accumulated, each part exchanges within
+            itself.
         times: How each block's times are drawn over the batch: uniformly; uniformly, one in each
             of equal intervals; or from a logit-normal, which prefers the middle.
         pace: What is left of a path at global time s is (1 − s/e)^pace: 1 goes at an even pace;
@@ -64,10 +68,11 @@ class FlowMatching(Objective):
 
     def loss(self, model: MultiscaleFlow, u: Tensor, event: Event) -> Loss:
         """Return the mean squared error of the velocities, in units of z − a, over the blocks."""
+        check_batch(u, model.parameters(), model.event_shape)
         with torch.no_grad():
-            data = model.preprocess(u).z.flatten(1)
+            data = model.enter(u).z.flatten(1)
             route = self.route(model, data.device)
-            noise = torch.randn_like(data)
+            noise = drawn(torch.randn_like, data)
             if self.coupling == "minibatch-ot":
                 noise = exchanged(data, noise, legs(model, data.device))
         value = torch.stack([self._error(leg, data, noise) for leg in route]).mean()
@@ -79,7 +84,7 @@ class FlowMatching(Objective):
 
     def draw_times(self, leg: Leg, data: Tensor) -> Tensor:
         """Return a time in [0, 1] within the block for every sample, ``(batch,)``."""
-        return draw_times(self.times, data)
+        return drawn(lambda like: draw_times(self.times, like), data, axis=0)
 
     def _error(self, leg: Leg, data: Tensor, noise: Tensor) -> Tensor:
         t = self.draw_times(leg, data) * leg.flow.end_time

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ class Likelihood(Objective):
         regularizers: Whose weights to use; left out, each block's own.
     """
 
+    is_mean_over_samples: ClassVar[bool] = True
+
     regularizers: Sequence[Regularizer] | None = None
 
     def __post_init__(self) -> None:
@@ -30,21 +33,22 @@ class Likelihood(Objective):
         """Solve the flow on ``u``, and price where it went and how."""
         result, weighted = model.forward_weighted(u)
         if self.regularizers is not None:
-            weighted = self._weigh(result.penalties)
+            weighted = self._weigh(result.penalties, torch.zeros_like(result.log_det))
         bits = bits_of(result, event).mean()
-        penalty = torch.as_tensor(weighted, dtype=bits.dtype).mean()
+        penalty = weighted.mean().to(bits.dtype)
         figures = {"bits_per_dim": bits.detach(), **_means(result.penalties)}
         evaluations = float(sum(block.stats.nfe for block in model.blocks))
         return Loss(bits + penalty, {**figures, "evaluations": torch.tensor(evaluations)})
 
-    def _weigh(self, penalties: dict[str, Tensor]) -> Tensor | float:
+    def _weigh(self, penalties: dict[str, Tensor], total: Tensor) -> Tensor:
         for regularizer in self.regularizers or ():
             if regularizer.name not in penalties:
                 raise ValueError(
                     f"Likelihood weighs {regularizer.name}, which no block integrates: give the "
                     f"flow a {type(regularizer).__name__}, with weight 0 if need be."
                 )
-        return sum(r.weight * penalties[r.name] for r in self.regularizers or ())
+            total = total + regularizer.weight * penalties[regularizer.name]
+        return total
 
 
 def _means(penalties: dict[str, Tensor]) -> dict[str, Tensor]:

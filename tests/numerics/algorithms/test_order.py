@@ -73,7 +73,7 @@ def solved_error(
 
 def embedded_error(algorithm: ExplicitRungeKutta, span: Span, count: int) -> float:
     """March with the embedded solution instead of the method's own."""
-    rhs = CountedField(SWING, SolveStats())
+    rhs = CountedField(SWING.problem((0.0, 1.0)), SolveStats())
     times, states = grid(span, count), [SWING.exact(span[0])]
     for start, end in pairwise(times):
         step = algorithm.advance(rhs, start, end - start, states[-1])

@@ -1,0 +1,185 @@
+"""Whether a field's own vector-Jacobian product is the derivative of what is called.
+
+``value_and_vjp`` is faster than autograd, and belongs to the ``forward`` that its author had
+before him. A subclass, a hook or another layer changes the one and not the other, and a flow would
+follow one field with the log-determinant of another.
+"""
+
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+from rnode_dyn.fields.as_field import CalledField
+from rnode_dyn.numerics.calling import handed_the_time, timed_parts
+from rnode_dyn.numerics.seeding import reseed, seeded
+from rnode_dyn.numerics.transforms import within_transform
+
+_NAME = "value_and_vjp"
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+OwnProduct = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+# Of each field, the structures that were tried, and whether the product was right.
+_TRIED: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class FieldWithProduct:
+    """A field, and a vector-Jacobian product that is known to be its own.
+
+    Attributes:
+        field: f(t, x).
+        product: (t, x, v) → (f(t, x), vᵀ ∂f/∂x).
+    """
+
+    field: Callable[[Tensor, Tensor], Tensor]
+    product: OwnProduct
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        """Evaluate the field."""
+        return self.field(t, x)
+
+
+def with_own_product(field: Callable, x: Tensor) -> Callable:
+    """Return a field with the product that it brings, where that is the field's derivative.
+
+    That is found out once for every structure of a field that is not the package's own, by
+    comparing with autograd: on a copy whose parameters are moved at random, since a field that is
+    zero to begin with agrees with everything, and on a single sample.
+
+    Args:
+        field: The field, as the flow calls it.
+        x: States, ``(batch, *event)``.
+    """
+    module = _written(field)
+    if module is None:
+        return field
+    tried, structure = _TRIED.setdefault(module, {}), _structure(module)
+    if structure not in tried:
+        if within_transform():
+            return field
+        tried[structure] = _try(module, x)
+    if not tried[structure]:
+        return field
+    parts, product = timed_parts(module), getattr(module, _NAME)
+    return FieldWithProduct(field, _timed(product, parts) if parts else product)
+
+
+def _try(module: nn.Module, x: Tensor) -> bool:
+    """Whether a module's product can be trusted; says why where it cannot."""
+    trouble = _structural_trouble(module)
+    has_numbers = x.device.type != "meta"
+    if trouble is None and has_numbers and not _is_of_this_package(module):
+        trouble = _numerical_trouble(module, x)
+    if trouble is not None:
+        warnings.warn(
+            f"{type(module).__name__}.{_NAME} is not used: {trouble}. Autograd's product is taken "
+            f"instead, which is right and slower; write a {_NAME} for this forward.",
+            stacklevel=2,
+        )
+    return trouble is None
+
+
+def _timed(product: OwnProduct, parts: list[Any]) -> OwnProduct:
+    def timed(t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        with handed_the_time(parts, t):
+            return product(t, x, v)
+
+    return timed
+
+
+def _written(field: Callable) -> nn.Module | None:
+    """The module that brings a product of its own, without what we put around it."""
+    module = field.module if isinstance(field, CalledField) else field
+    if isinstance(module, nn.Module) and hasattr(type(module), _NAME):
+        return module
+    return None
+
+
+def _structure(module: nn.Module) -> tuple:
+    """What, besides its numbers, decides what a module computes."""
+    parts = tuple(
+        (type(part), "forward" in vars(part), *(len(vars(part)[hooks]) for hooks in _HOOKS))
+        for part in module.modules()
+    )
+    return parts, module.training, _global_hooks()
+
+
+def _global_hooks() -> int:
+    return sum(len(getattr(torch_module, f"_global{hooks}")) for hooks in _HOOKS)
+
+
+def _is_of_this_package(module: nn.Module) -> bool:
+    """Whether all of its parts are ours, whose products the package's own tests compare."""
+    kinds = {type(part) for part in module.modules()} - {nn.ModuleList}
+    return all(kind.__module__.startswith(f"{__package__}.") for kind in kinds)
+
+
+def _structural_trouble(module: nn.Module) -> str | None:
+    """Why the product cannot be that of the ``forward`` which is called, if it is plain to see."""
+    lineage = type(module).__mro__
+    product = next(i for i, kind in enumerate(lineage) if _NAME in vars(kind))
+    forward = next(i for i, kind in enumerate(lineage) if "forward" in vars(kind))
+    if product > forward:
+        return (
+            f"{lineage[forward].__name__} overrides forward, and the product is that of "
+            f"{lineage[product].__name__}"
+        )
+    if any("forward" in vars(part) for part in module.modules()):
+        return "a forward has been replaced on an instance"
+    if _global_hooks() or any(vars(part)[hooks] for part in module.modules() for hooks in _HOOKS):
+        return "hooks are registered, which it may pass by"
+    return None
+
+
+def _numerical_trouble(module: nn.Module, x: Tensor) -> str | None:
+    try:
+        # Copies made in inference mode could not be differentiated.
+        with torch.inference_mode(False):
+            error = _error(_moved(module), x[:1].clone())
+    except Exception as failure:  # whatever a user's code raises is no agreement
+        return f"it could not be compared with autograd's ({type(failure).__name__}: {failure})"
+    if error <= 10 * torch.finfo(x.dtype).eps ** 0.5:
+        return None
+    return f"it differs from autograd's by {error:.1e} of its size"
+
+
+def _moved(module: nn.Module) -> nn.Module:
+    """A copy with other parameters, drawn apart from everybody's random numbers."""
+    moved = copy.deepcopy(module)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.1 * noise.to(parameter))
+    return moved
+
+
+def _error(module: nn.Module, x: Tensor) -> float:
+    """The largest error of value and product, relative to the largest entry."""
+    generator = torch.Generator().manual_seed(1)
+    offset, v = (torch.randn(x.shape, generator=generator).to(x) for _ in range(2))
+    x, t = x.detach().clone().add_(offset, alpha=0.1), x.new_tensor(0.3)
+    with (
+        seeded(x.device, 0),
+        torch.autocast(x.device.type, enabled=False),
+        handed_the_time(timed_parts(module), t),
+    ):
+        with torch.enable_grad():
+            value = module(t, x.requires_grad_())
+            (product,) = torch.autograd.grad(value, x, v)
+        reseed(x.device, 0)
+        own_value, own = getattr(module, _NAME)(t, x.detach(), v)
+    return max(_gap(own_value, value), _gap(own, product))
+
+
+def _gap(one: Tensor, other: Tensor) -> float:
+    size = float(other.detach().abs().max())
+    return float((one - other).detach().abs().max()) / max(size, torch.finfo(other.dtype).tiny)

@@ -1,0 +1,219 @@
+"""Flows, divergences, penalties and distributions on the device give what they give on the CPU."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchdyn.nn import DepthCat
+from torchdyn.numerics.solvers.hyper import HyperEuler
+
+from rnode_dyn import (
+    RK4,
+    AdaptiveHeun,
+    AdaptiveStep,
+    Bosh3,
+    ConvField,
+    FixedStep,
+    FlowDistribution,
+    FlowResult,
+    FrozenNoise,
+    MLPField,
+    MultiscaleFlow,
+    RegularizedFlow,
+    Solver,
+)
+from tests.accelerator.models import image_model
+from tests.accelerator.twins import Figures, agree, gradients
+from tests.flows.cases import (
+    DIVERGENCES,
+    FEW_STEPS,
+    REGULARIZERS,
+    SENSITIVITIES,
+    SmallField,
+    name_of,
+    randomize,
+)
+
+pytestmark = pytest.mark.usefixtures("accel", "double_precision")
+
+STEPPINGS = [FixedStep(1.0), AdaptiveStep(3e-2, 3e-2)]
+FIELDS = {
+    "mlp": lambda: MLPField(4, hidden=(5,)),
+    "image-mlp": lambda: MLPField((1, 2, 2), hidden=(5,)),
+    "conv": lambda: ConvField(1, hidden=(3,)),
+    "plain-module": SmallField,
+    "frozen-noise": lambda: FrozenNoise(SmallField(), seed=1),
+}
+
+
+def points(*event: int) -> Tensor:
+    return torch.rand(3, *event)
+
+
+def figures_of(result: FlowResult) -> Figures:
+    return {"z": result.z, "log_det": result.log_det, **result.penalties}
+
+
+def differentiated(flow: nn.Module, x: Tensor) -> Figures:
+    """Everything that a flow gives, and the gradient of its sum."""
+    x.requires_grad_()
+    result = flow(x)
+    total = (
+        result.z.sin().sum() + result.log_det.sum() + sum(map(torch.sum, result.penalties.values()))
+    )
+    total.backward()
+    return {**figures_of(result), **gradients([x, *flow.parameters()])}
+
+
+CELLS = [
+    *((divergence, s, FixedStep(1.0)) for divergence in DIVERGENCES for s in SENSITIVITIES),
+    *((DIVERGENCES[0], s, AdaptiveStep(0.1, 0.1)) for s in SENSITIVITIES),
+]
+
+
+@pytest.mark.parametrize(("divergence", "sensitivity", "stepping"), CELLS, ids=name_of)
+def test_every_divergence_with_all_penalties(divergence, sensitivity, stepping) -> None:
+    solver = Solver(AdaptiveHeun(), stepping, sensitivity)
+    agree(
+        lambda: (RegularizedFlow(SmallField(), solver, divergence, REGULARIZERS), points(4)),
+        differentiated,
+    )
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS, ids=name_of)
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_with_each_penalty(field, regularizer) -> None:
+    event = (1, 2, 2) if field in ("conv", "image-mlp") else (4,)
+    agree(
+        lambda: (
+            RegularizedFlow(randomize(FIELDS[field]()), FEW_STEPS, regularizers=[regularizer]),
+            points(*event),
+        ),
+        differentiated,
+    )
+
+
+@pytest.mark.parametrize("stepping", STEPPINGS, ids=name_of)
+def test_the_way_back_and_the_states_alone(stepping) -> None:
+    def use(flow: RegularizedFlow, z: Tensor) -> Figures:
+        times = torch.linspace(0.0, 1.0, 4)
+        return {
+            **figures_of(flow.inverse(z)),
+            "generated": flow.generate(z),
+            "trajectory": flow.trajectory(z, times.to(z.device)),
+            "odeint": flow.odeint(z, times.to(z.device))[1],
+        }
+
+    agree(lambda: (RegularizedFlow(SmallField(), Solver(Bosh3(), stepping)), points(4)), use)
+
+
+def test_a_function_as_the_field() -> None:
+    agree(
+        lambda: (RegularizedFlow(lambda t, x: (t - x).sin(), FEW_STEPS), points(4)), differentiated
+    )
+
+
+def test_the_solver_of_evaluation() -> None:
+    def use(flow: RegularizedFlow, x: Tensor) -> Figures:
+        flow.eval()
+        return figures_of(flow(x))
+
+    agree(
+        lambda: (
+            RegularizedFlow(
+                SmallField(), FEW_STEPS, eval_solver=Solver(RK4(), FixedStep(0.1)),
+                eval_divergence=DIVERGENCES[-1],
+            ),
+            points(4),
+        ),
+        use,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+def test_autocast(sensitivity) -> None:
+    def use(flow: RegularizedFlow, x: Tensor) -> Figures:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            result = flow(x)
+        (result.z.sum() + result.log_det.sum()).backward()
+        return {"z": result.z, **gradients(flow.parameters())}
+
+    def make() -> tuple:
+        field = randomize(MLPField(4, hidden=(5,)))
+        solver = Solver(RK4(), FixedStep(0.5), sensitivity)
+        return RegularizedFlow(field, solver).float(), points(4).float()
+
+    agree(make, use, rtol=1e-2)
+
+
+class FromTorchdyn(nn.Module):
+    """A field that torchdyn's own layer hands the time to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(DepthCat(1), nn.Linear(5, 4), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Evaluate the field."""
+        return self.layers(x)
+
+
+def test_a_field_of_torchdyn() -> None:
+    agree(lambda: (RegularizedFlow(FromTorchdyn(), FEW_STEPS), points(4)), differentiated)
+
+
+class Correction(nn.Module):
+    """A hypersolver's network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(4))
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return what the base method misses."""
+        return self.gain * x
+
+
+def test_a_hypersolver_moves_with_its_flow() -> None:
+    def make() -> tuple:
+        solver = Solver(HyperEuler(Correction()), FixedStep(0.5))
+        return RegularizedFlow(MLPField(4, hidden=(5,)), eval_solver=solver).eval(), points(4)
+
+    def use(flow: RegularizedFlow, x: Tensor) -> Figures:
+        return {"trajectory": flow.trajectory(x, (0.0, 1.0))}
+
+    agree(make, use)
+
+
+@pytest.mark.parametrize("preprocess", ["logit", "shift"])
+def test_a_multiscale_model_there_and_back(preprocess) -> None:
+    def use(model: MultiscaleFlow, x: Tensor) -> Figures:
+        back = model.inverse(model(x).z)
+        return {
+            **differentiated(model, x),
+            "generated": model.generate(model(x).z),
+            "back": back.z,
+            "log_det_back": back.log_det,
+        }
+
+    agree(lambda: (image_model(preprocess), points(1, 8, 8)), use, rtol=1e-9)
+
+
+def test_a_distribution_of_a_flow() -> None:
+    def use(model: MultiscaleFlow, x: Tensor) -> Figures:
+        distribution = FlowDistribution(model, (1, 8, 8), temperature=0.7)
+        estimate = distribution.estimate_log_prob(x, repeats=2)
+        return {
+            "log_prob": distribution.log_prob(x),
+            "mean": estimate.mean,
+            "stderr": estimate.stderr,
+            "sample": distribution.sample((2,)),
+            "rsample": distribution.rsample((2, 1)),
+        }
+
+    agree(lambda: (image_model(), points(1, 8, 8)), use, rtol=1e-9)
+
+
+def test_a_flow_of_the_device_takes_no_data_of_the_cpu() -> None:
+    flow = RegularizedFlow(SmallField(), FEW_STEPS).to("accel")
+    with pytest.raises((RuntimeError, ValueError), match=r"same device|parameters are on accel"):
+        flow(points(4))

@@ -1,0 +1,122 @@
+"""Solving and differentiating on the device gives what it gives on the CPU."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnode_dyn import (
+    RK4,
+    AdaptiveStep,
+    FixedStep,
+    MaxStepsError,
+    NonFiniteStateError,
+    ODEProblem,
+    Solver,
+    SolverError,
+    StepSizeUnderflowError,
+    Tsit5,
+    solve,
+)
+from tests.accelerator.twins import Figures, agree, gradients
+from tests.flows.cases import ALGORITHMS, EMBEDDED, SENSITIVITIES, SmallField, name_of
+
+pytestmark = pytest.mark.usefixtures("accel", "double_precision")
+
+FIXED, ADAPTIVE = FixedStep(0.25), AdaptiveStep(1e-6, 1e-6)
+
+
+def start() -> Tensor:
+    return torch.randn(3, 4)
+
+
+def solved(solver: Solver, field: nn.Module, x0: Tensor) -> Figures:
+    x0.requires_grad_()
+    problem = ODEProblem(field, x0, (0.0, 1.0))
+    solution = solve(problem, solver, save_at=[0.0, 0.3, 1.0])
+    solution.x.sin().sum().backward()
+    stats = solution.stats
+    costs = {"nfe": stats.nfe, "accepted": stats.accepted, "nvjp": stats.nvjp}
+    return {"t": solution.t, "x": solution.x, **costs, **gradients([x0, *field.parameters()])}
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+@pytest.mark.parametrize(
+    "solver",
+    [Solver(RK4(), FIXED), Solver(Tsit5(), ADAPTIVE)],
+    ids=["fixed", "adaptive"],
+)
+def test_every_sensitivity(solver: Solver, sensitivity) -> None:
+    solver = Solver(solver.algorithm, solver.stepping, sensitivity)
+    agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=name_of)
+def test_every_algorithm_by_fixed_steps(algorithm) -> None:
+    solver = Solver(algorithm, FIXED)
+    agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
+
+
+@pytest.mark.parametrize("norm", ["rms", "max"])
+@pytest.mark.parametrize("algorithm", EMBEDDED, ids=name_of)
+def test_every_algorithm_by_adaptive_steps(algorithm, norm) -> None:
+    solver = Solver(algorithm, AdaptiveStep(1e-4, 1e-4, norm=norm))
+    agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
+
+
+@pytest.mark.parametrize("stepping", [FIXED, ADAPTIVE], ids=name_of)
+def test_times_on_the_device(stepping) -> None:
+    def use(field: nn.Module, x0: Tensor, times: Tensor) -> Figures:
+        problem = ODEProblem(field, x0, (0.0, 1.0), error_mask=torch.ones_like(x0[0]) > 0)
+        return {"x": solve(problem, Solver(Tsit5(), stepping), save_at=times).x}
+
+    agree(lambda: (SmallField(), start(), torch.linspace(0.0, 1.0, 5)), use)
+
+
+@pytest.mark.parametrize("stepping", [FIXED, ADAPTIVE], ids=name_of)
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+def test_a_plain_function_that_closes_over_a_tensor_of_the_device(stepping, sensitivity) -> None:
+    def use(x0: Tensor, rate: Tensor) -> Figures:
+        rate.requires_grad_()
+        problem = ODEProblem(lambda t, x: rate * x.cos() + t, x0, (1.0, 0.0), parameters=(rate,))
+        solve(problem, Solver(Tsit5(), stepping, sensitivity)).x[-1].sum().backward()
+        return gradients([rate])
+
+    agree(lambda: (start(), torch.randn(4)), use)
+
+
+@pytest.mark.parametrize("stepping", [FIXED, ADAPTIVE], ids=name_of)
+def test_a_field_whose_constant_stayed_on_the_cpu_is_caught(stepping) -> None:
+    constant = torch.randn(4)
+    problem = ODEProblem(lambda t, x: constant * x, start().to("accel"), (0.0, 1.0))
+    with pytest.raises((RuntimeError, ValueError), match="same device"):
+        solve(problem, Solver(Tsit5(), stepping))
+
+
+def breaks(t: Tensor, x: Tensor) -> Tensor:
+    return torch.where(t > 0.5, x / 0, x)
+
+
+def jumps(t: Tensor, x: Tensor) -> Tensor:
+    return torch.where(t > 0.5, 1e12, x)
+
+
+ERRORS = {
+    "broken, fixed": (NonFiniteStateError, breaks, FIXED),
+    "broken, adaptive": (NonFiniteStateError, breaks, ADAPTIVE),
+    "too many steps": (MaxStepsError, torch.mul, AdaptiveStep(1e-12, 1e-12, max_steps=3)),
+    "too short": (StepSizeUnderflowError, jumps, AdaptiveStep(1e-16, 1e-16, first_step=0.01)),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_is_told_as_on_the_cpu(name: str) -> None:
+    kind, field, stepping = ERRORS[name]
+
+    def told(x0: Tensor) -> Figures:
+        problem = ODEProblem(field, x0, (0.0, 1.0))
+        with pytest.raises(kind) as caught:
+            solve(problem, Solver(Tsit5(), stepping))
+        assert isinstance(caught.value, SolverError)
+        return {"said": str(caught.value)}
+
+    agree(lambda: (start(),), told)
