@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult, unchanged
+from rnode_dyn.flows.standardize import standardizing
 from rnode_dyn.flows.transforms import Compose, Squeeze, Transform
 
 
@@ -181,7 +182,9 @@ class MultiscaleFlow(Transform):
         x = self._widened(x)
         weights = next(self.parameters(), torch.empty(())).dtype
         half = weights in (torch.float16, torch.bfloat16)
-        check_batch(x, () if half else self.parameters(), self.event_shape)
+        # What is standardised may need 64 bits until it is.
+        any_precision = half or bool(standardizing(self.preprocess))
+        check_batch(x, () if any_precision else self.parameters(), self.event_shape)
         result = self.preprocess(x)
         return result._replace(z=result.z.to(weights)) if half else result
 

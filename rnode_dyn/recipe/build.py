@@ -146,6 +146,14 @@ def load_splits(recipe: Recipe) -> Splits:
         )
 
 
+def standardize_by(scaling: Scaling | None, model: MultiscaleFlow) -> None:
+    """Tell a model that standardises its data by what; it takes them as they are until then."""
+    if scaling is None:
+        return
+    for step in standardizing(model):
+        step.set(scaling.shift, scaling.scale, scaling.rounding)
+
+
 def as_taken(splits: Splits, model: MultiscaleFlow) -> Splits:
     """Return the samples in the units that a model takes.
 
@@ -164,17 +172,12 @@ def _blaming_the_data(recipe: Recipe) -> Iterator[None]:
         raise _problem(recipe, "data", str(error)) from error
 
 
-def build_model(
-    recipe: Recipe, event: Event | None = None, *, scaling: Scaling | None = None
-) -> MultiscaleFlow:
+def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
     """Build the recipe's flow, untrained; of 64 bits where the recipe trains in them, else of 32.
 
     Args:
         recipe: The recipe.
         event: What one sample looks like; left out, the data set is asked.
-        scaling: How the flow standardises its data, where the recipe wants that: the loaded
-            splits'. Left out, by nothing, until it is told (see `Standardize.set`) or its state is
-            loaded.
 
     Raises:
         RecipeError: if the model does not fit the data, naming the scale and the shapes.
@@ -194,7 +197,7 @@ def build_model(
         except ValueError as error:
             raise _problem(recipe, key, f"scale {number}: {error}") from error
         scales.append(built)
-    flow = MultiscaleFlow(event.shape, scales, _build_preprocess(recipe, event, scaling))
+    flow = MultiscaleFlow(event.shape, scales, _build_preprocess(recipe, event))
     return flow.double() if recipe.train.precision == "64-true" else flow
 
 
@@ -309,9 +312,9 @@ def _build_regularizers(weights: RegularizersRecipe) -> list[Regularizer]:
     return [*always, *chosen]
 
 
-def _build_preprocess(recipe: Recipe, event: Event, scaling: Scaling | None) -> Transform | None:
+def _build_preprocess(recipe: Recipe, event: Event) -> Transform | None:
     if recipe.data.standardize:
-        return _build_standardize(event, scaling)
+        return Standardize(torch.zeros(event.shape), torch.ones(event.shape))
     alpha = recipe.model.logit_alpha
     if alpha is None:
         return None
@@ -322,12 +325,6 @@ def _build_preprocess(recipe: Recipe, event: Event, scaling: Scaling | None) -> 
             f"{recipe.data.dataset} has continuous values, not pixels between 0 and 1: drop it",
         )
     return LogitTransform(alpha) if alpha > 0 else Shift(-0.5)
-
-
-def _build_standardize(event: Event, scaling: Scaling | None) -> Standardize:
-    if scaling is None:
-        return Standardize(torch.zeros(event.shape), torch.ones(event.shape))
-    return Standardize(scaling.shift, scaling.scale, scaling.rounding)
 
 
 def _problem(recipe: Recipe, key: str, reason: str) -> RecipeError:

@@ -24,7 +24,7 @@ def draw_plane(model: MultiscaleFlow, data: Tensor, path: Path) -> None:
         data: Points, ``(n, 2)``.
         path: The picture's file.
     """
-    limit = 1.25 * float(model.preprocess(data.to(_device_of(model))).z.abs().max())
+    limit = 1.25 * float(model.enter(data.to(_device_of(model))).z.abs().max())
     frame = in_own_units(model, torch.tensor([[-limit, -limit], [limit, limit]])).T
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)

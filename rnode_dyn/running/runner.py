@@ -19,7 +19,13 @@ from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.threads import torch_threads
-from rnode_dyn.recipe.build import as_taken, build_model, governed_blocks, load_splits
+from rnode_dyn.recipe.build import (
+    as_taken,
+    build_model,
+    governed_blocks,
+    load_splits,
+    standardize_by,
+)
 from rnode_dyn.recipe.errors import RecipeError
 from rnode_dyn.recipe.load import load_recipe, recipe_to_toml
 from rnode_dyn.recipe.schema import Recipe
@@ -177,7 +183,8 @@ def _prepare(recipe: Recipe, begun: RunFolder | None) -> tuple[Splits, Multiscal
     splits = load_splits(recipe)
     if begun is not None and recipe.data.standardize:
         recipe = as_begun(begun, recipe)
-    model = build_model(recipe, splits.event, scaling=splits.scaling)
+    model = build_model(recipe, splits.event)
+    standardize_by(splits.scaling, model)
     return as_taken(splits, model), model
 
 

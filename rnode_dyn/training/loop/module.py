@@ -16,6 +16,7 @@ from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.share import drawn, sharing
+from rnode_dyn.flows.standardize import standardizing
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.seeding import random_state_kept, reseed, seeded
 from rnode_dyn.runs.past import Past
@@ -120,7 +121,9 @@ class FlowTraining(pl.LightningModule):
         """
         precision = torch.float32 if self.dtype in HALF else self.dtype
         if self.event.levels is None:
-            return batch.to(precision)
+            # What the flow standardises may need more bits until it is.
+            as_it_is = batch.dtype == torch.float64 and standardizing(self.model)
+            return batch if as_it_is else batch.to(precision)
         dequantization = UniformDequantization(self.event.levels)
         noise = drawn(dequantization.draw, batch)
         return dequantization(batch, noise=noise).to(precision)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from rnode_dyn.data.splits import Event
 from rnode_dyn.fields.at_times import at_times
-from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.share import drawn
 from rnode_dyn.flows.straight_paths import Leg, legs
@@ -68,7 +67,6 @@ class FlowMatching(Objective):
 
     def loss(self, model: MultiscaleFlow, u: Tensor, event: Event) -> Loss:
         """Return the mean squared error of the velocities, in units of z − a, over the blocks."""
-        check_batch(u, model.parameters(), model.event_shape)
         with torch.no_grad():
             data = model.enter(u).z.flatten(1)
             route = self.route(model, data.device)
