@@ -10,6 +10,9 @@ from rnode_dyn.recipe.layers import Layer
 from rnode_dyn.recipe.merge import overlay, update
 from rnode_dyn.recipe.read import DEEPEST, nests_deeper
 
+_LONGEST = 200
+"""Characters of an override that a message shows."""
+
 
 @dataclass(frozen=True)
 class Override:
@@ -27,7 +30,7 @@ class Override:
     @property
     def source(self) -> str:
         """How a message names the override."""
-        return f"--set {self.text}"
+        return f"--set {_shortened(self.text)}"
 
     @property
     def layer(self) -> Layer:
@@ -59,8 +62,12 @@ def parse_override(text: str) -> Override:
         raise _no_override(ascii(text), "not an override: it has characters that are no text")
     parsed = _parse_value(value.strip())
     if len(keys) > DEEPEST or nests_deeper(parsed, DEEPEST):
-        raise _no_override(f"{text[:40]}…", "not an override: it is nested too deeply")
+        raise _no_override(_shortened(text), "not an override: it is nested too deeply")
     return Override(keys, parsed, text)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _is_text(text: str) -> bool:
