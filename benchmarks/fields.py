@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from rich.console import Console
 from rich.progress import track
 
 from tests.contract.cells import EVERYTHING, SENSITIVITIES, Asked, Cell
@@ -76,7 +77,7 @@ def table(questions: tuple[Asked, ...]) -> Iterator[str]:
         names = [f"`{name}`" for name in SENSITIVITIES]
         yield f"| {title} | {' | '.join(names)} |"
         yield f"|{'---|' * (1 + len(names))}"
-        for case in track(cases, title, transient=True):
+        for case in track(cases, title, console=Console(stderr=True), transient=True):
             entries = [entry(case, sensitivity, questions) for sensitivity in SENSITIVITIES]
             yield f"| {case} | {' | '.join(entries)} |"
         yield ""
