@@ -173,7 +173,9 @@ class CheckpointedAdjoint(Adjoint):
     every: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "every", whole("CheckpointedAdjoint", "every", self.every))
+        wanted = "how many steps lie between two stored states, a whole number of at least 1"
+        every = whole("CheckpointedAdjoint", "every", self.every, wanted)
+        object.__setattr__(self, "every", every)
 
     def start(
         self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
