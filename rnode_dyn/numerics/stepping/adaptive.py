@@ -180,8 +180,8 @@ class AdaptiveSolve:
         if self.tried == limit:
             reason = (
                 f"the end of the time span was not reached in {limit} steps: the field is stiff "
-                f"or the tolerance too small for a method of order {self.algorithm.order}; take one "
-                "of higher order, raise rtol and atol, or AdaptiveStep(max_steps=…)"
+                f"or the tolerance too small for a method of order {self.algorithm.order}; take a "
+                "method of higher order, or raise rtol and atol, or AdaptiveStep(max_steps=…)"
             )
             self._fail(MaxStepsError, reason, dt, slope)
         self.tried += 1
