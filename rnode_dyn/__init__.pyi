@@ -62,7 +62,7 @@ from .recipe.load import load_recipe as load_recipe
 from .recipe.schema import Recipe as Recipe
 from .running.runner import RunResult as RunResult
 from .running.runner import run as run
-from .runs.errors import RunError as RunError
+from .runs.errors import RunError as RunError, SaveError as SaveError
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run
 from .training.loop.module import FlowTraining as FlowTraining
