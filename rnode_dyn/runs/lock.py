@@ -55,6 +55,12 @@ def _take(path: Path, folder: Path) -> int:
                 f"{folder} is being trained in by {holder}: wait for its end, or give another "
                 "--output."
             ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise RunError(
+                f"{folder} cannot be locked ({error.strerror}), and without that two processes "
+                "could train in it: give an --output on another file system."
+            ) from error
         if _is_at(path, descriptor):
             _sign(descriptor)
             return descriptor

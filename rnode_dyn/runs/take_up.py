@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rnode_dyn.runs.checkpoints import read_checkpoint
+from rnode_dyn.runs.columns import STEP
 from rnode_dyn.runs.durable import sweep
 from rnode_dyn.runs.errors import RunError
 from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.metrics_file import read_rows
 
 Tell = Callable[[str], None]
 
@@ -32,7 +34,8 @@ def take_up(folder: RunFolder, tell: Tell) -> bool:
     folder.make_rooms()
     sweep(folder.rooms)
     kept = [path for path in _candidates(folder) if path.exists()]
-    if not kept and not folder.metrics.exists():
+    if not kept and _has_not_begun(folder):
+        folder.metrics.unlink(missing_ok=True)
         return False
     sound = _newest_sound(folder, kept, tell)
     if sound != folder.last_checkpoint:
@@ -54,6 +57,11 @@ def end(folder: RunFolder) -> None:
     """
     read_checkpoint(folder.last_checkpoint)
     folder.previous_checkpoint.unlink(missing_ok=True)
+
+
+def _has_not_begun(folder: RunFolder) -> bool:
+    """Whether all that was logged is what comes before the first step."""
+    return all(row.get(STEP) == "0" for row in read_rows(folder.metrics))
 
 
 def _candidates(folder: RunFolder) -> tuple[Path, ...]:

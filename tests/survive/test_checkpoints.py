@@ -19,6 +19,7 @@ from rnode_dyn.runs.checkpoints import read_checkpoint, write_checkpoint
 from rnode_dyn.runs.errors import SaveError
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.take_up import take_up
+from tests.survive.scenarios import rows_of
 from tests.tiny import same_weights
 
 TINY = {"state_dict": {"weight": torch.arange(6.0)}, "global_step": 3}
@@ -194,12 +195,23 @@ def test_a_damaged_best_is_put_aside_and_told(copied: Path) -> None:
     assert not folder.best_checkpoint.exists()
 
 
-def test_a_run_without_any_checkpoint_begins_anew(finished: RunResult, copied: Path) -> None:
+@pytest.mark.parametrize("logged", ["", "governor/gap,step\r\n0.5,0\r\n0.1"])
+def test_a_run_without_any_checkpoint_begins_anew(
+    logged: str, finished: RunResult, copied: Path
+) -> None:
     folder = RunFolder(copied)
     shutil.rmtree(folder.checkpoints)
-    folder.metrics.unlink()
+    folder.metrics.write_text(logged)
     resumed = resume(copied)
     assert same_weights(finished.folder, resumed.folder)
+    assert rows_of(RunFolder(finished.folder)) == rows_of(folder)
+
+
+def test_a_run_that_has_lost_its_checkpoints_is_not_begun_anew(copied: Path) -> None:
+    shutil.rmtree(RunFolder(copied).checkpoints)
+    with pytest.raises(RunError, match=r"has no last\.ckpt to go on from"):
+        resume(copied)
+    assert rows_of(RunFolder(copied))
 
 
 def test_sealing_asks_for_an_archive() -> None:
