@@ -69,7 +69,7 @@ from .running.runner import RunResult as RunResult
 from .running.runner import run as run
 from .runs.errors import RunError as RunError
 from .runs.errors import RunWarning as RunWarning
-from .runs.errors import RunError as RunError, SaveError as SaveError
+from .runs.errors import SaveError as SaveError
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run
 from .training.loop.errors import DivergedError as DivergedError
