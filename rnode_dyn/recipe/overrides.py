@@ -11,7 +11,7 @@ from rnode_dyn.recipe.merge import overlay, update
 from rnode_dyn.recipe.read import DEEPEST, nests_deeper
 
 _LONGEST = 200
-"""Characters of an override that a message shows."""
+"""Characters of an override that a message shows where its depth is what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Override:
     @property
     def source(self) -> str:
         """How a message names the override."""
-        return f"--set {_shortened(self.text)}"
+        return f"--set {self.text}"
 
     @property
     def layer(self) -> Layer:

@@ -204,5 +204,5 @@ def test_what_cannot_be_meant_is_one_message(given: str, tmp_path: Path) -> None
     )
     assert done.exit_code == 2
     assert isinstance(done.exception, SystemExit)
-    assert len(done.output) < 2000
+    assert "Traceback" not in done.output
     assert not (tmp_path / "x").exists()

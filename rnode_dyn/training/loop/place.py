@@ -79,7 +79,7 @@ def place_of(trainer: pl.Trainer, *, validating: bool, validation_due: bool) -> 
         batch,
         batches,
         total=progress.total.ready,
-        stepped=loop.epoch_loop._batches_that_stepped + (validating or loop.restarting),
+        stepped=loop.epoch_loop._batches_that_stepped + (validating or loop.epoch_loop.restarting),
         accumulate=trainer.accumulate_grad_batches,
         validation_due=validation_due,
     )
