@@ -41,7 +41,15 @@ def announce(recipe: "Recipe", run: "RunFolder | None" = None) -> None:
     if any(os.environ.get(name, "0") != "0" for name in _RANKS):
         return
     where = "" if run is None else f"{run.path}: "
-    note(f"{where}{recipe.title or recipe.name}")
+    note(f"{where}{shown_title(recipe)}")
+
+
+def shown_title(recipe: "Recipe") -> str:
+    """A recipe's title, or else its name, as a terminal can show it."""
+    title = recipe.title or recipe.name
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in title
+    )
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnode_dyn.cli.options import AsJson, Overrides, RecipeName
-from rnode_dyn.cli.printing import announce, out, print_json
+from rnode_dyn.cli.printing import announce, out, print_json, shown_title
 
 if TYPE_CHECKING:
     from rnode_dyn.costs.pieces import Pieces
@@ -67,7 +67,7 @@ def show_command(
         chosen = None if pieces is None else asdict(pieces)
         print_json({**named, **figures, **costs, "micro_batch": chosen, "stages": stages})
         return
-    out().print(architecture_tree(recipe.title or recipe.name, model, governed))
+    out().print(architecture_tree(shown_title(recipe), model, governed))
     out().print(
         f"{figures['continuous_blocks']} continuous blocks in {figures['scales']} scales; "
         f"{_evaluations(figures)} in a training pass",

@@ -24,7 +24,7 @@ RULE = "recipe_rule"
 class Table(BaseModel):
     """A table of a recipe. A string is never read as a number, nor a boolean as one.
 
-    Text has no control characters: it names files and is shown on terminals.
+    Text that names something has no control characters; a title is shown without them.
 
     A default that depends on earlier keys asks for them with `get`: a wrong one is not there.
     """
@@ -41,7 +41,7 @@ class Table(BaseModel):
     def _values_can_be_meant(self) -> Self:
         for key in self.model_fields_set:
             given = getattr(self, key)
-            if isinstance(given, str) and not given.isprintable():
+            if key != "title" and isinstance(given, str) and not given.isprintable():
                 raise broken_rule(key, "text has no control characters: leave them out", given)
             if isinstance(given, int) and given > _LARGEST:
                 raise broken_rule(key, f"no number above {_LARGEST} can be meant", given)

@@ -10,6 +10,12 @@ HERE = Path(__file__).parent
 # They read files, choose words, or are what others are made of; no tensor of a device meets them.
 WITHOUT_A_DEVICE = {
     "DataError",
+    "DataWarning",
+    "DivergedError",
+    "LostProcessError",
+    "RunWarning",
+    "SaveError",
+    "best_threads",
     "MissingDataError",
     "RunError",
     "RecipeError",

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnode_dyn import Compose, LogitTransform, Shift, Squeeze, Transform, bits_per_dim
+from rnode_dyn import (
+    Compose,
+    LogitTransform,
+    Shift,
+    Squeeze,
+    Standardize,
+    Transform,
+    bits_per_dim,
+)
 from tests.accelerator.readings import host_readings
 from tests.accelerator.twins import Figures, agree
 
@@ -14,6 +22,7 @@ TRANSFORMS = {
     "logit": LogitTransform(0.05),
     "shift": Shift(-0.5),
     "squeeze": Squeeze(),
+    "standardize": Standardize(torch.rand(1, 4, 4), 1 + torch.rand(1, 4, 4)),
     "chain": Compose([LogitTransform(0.05), Squeeze(), Shift(1.0)]),
 }
 

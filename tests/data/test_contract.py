@@ -136,7 +136,7 @@ def test_more_levels_than_there_are_is_refused(load: Load) -> None:
 
 @pytest.mark.parametrize(
     ("option", "given"),
-    [("train_size", 0), ("test_size", -1), ("validation_size", 0), ("seed", -1)],
+    [("train_size", 0), ("test_size", -1), ("validation_size", -1), ("seed", -1)],
 )
 def test_impossible_sizes_are_refused(load: Load, option: str, given: int) -> None:
     with pytest.raises(DataError, match=f"{option} = {given} is too small"):

@@ -15,7 +15,9 @@ from rnode_dyn.cli import app
 from rnode_dyn.flows.standardize import standardizing
 from rnode_dyn.report.plane import density_on_grid, in_own_units, trajectories
 from rnode_dyn.running.runner import resume
+from rnode_dyn.runs.checkpoints import read_checkpoint, write_checkpoint
 from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.kept import keep_beside
 from rnode_dyn.runs.weights import load_flow
 from tests.tiny import run_until
 
@@ -163,6 +165,10 @@ def old(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     text = (tmp_path / "old" / "recipe.toml").read_text()
     text = text.replace("standardize = false", "standardize = true").replace(str(plain), str(table))
     (tmp_path / "old" / "recipe.toml").write_text(text)
+    for path in (tmp_path / "old" / "checkpoints").glob("*.ckpt"):
+        checkpoint = read_checkpoint(path)
+        keep_beside(checkpoint, {})  # nothing was kept then
+        write_checkpoint(checkpoint, path)
     return tmp_path / "old"
 
 
