@@ -53,6 +53,8 @@ class Standardize(Transform):
         _check(shift, scale, rounding)
         for name, numbers in zip(_NUMBERS, (shift, scale, rounding), strict=True):
             self.register_buffer(name, numbers.detach().to(torch.float64, copy=True))
+        self._known_of: tuple | None = None
+        self._wide = False
         # Has no entries, and the type that the flow is cast to.
         self.register_buffer("_cast", torch.empty(0), persistent=False)
 
@@ -68,11 +70,20 @@ class Standardize(Transform):
     def inverse(self, z: Tensor) -> FlowResult:
         """Give the units back."""
         x = z * self.scale + self.shift
-        size, reach = self.shift.abs(), _FAR_OFF * self.scale
-        blurred = (size > reach) & (self.rounding == 0)
-        wide = bool((blurred | (self.scale < _TINY) | (size + reach > _HUGE)).any())
-        kind = torch.float64 if wide else torch.promote_types(z.dtype, torch.float32)
+        kind = (
+            torch.float64 if self._needs_float64() else torch.promote_types(z.dtype, torch.float32)
+        )
         return FlowResult(x.to(kind), self._log_scale(z), {})
+
+    def _needs_float64(self) -> bool:
+        """Whether float32 would blur values in the data's units; found out once for the numbers."""
+        numbers = tuple((n.data_ptr(), n._version) for n in (self.shift, self.scale, self.rounding))
+        if self._known_of != numbers:
+            size, reach = self.shift.abs(), _FAR_OFF * self.scale
+            blurred = (size > reach) & (self.rounding == 0)
+            wide = blurred | (self.scale < _TINY) | (size + reach > _HUGE)
+            self._known_of, self._wide = numbers, bool(wide.any())
+        return self._wide
 
     def _log_scale(self, like: Tensor) -> Tensor:
         return self.scale.log().sum().to(like.dtype).expand(len(like))

@@ -5,7 +5,7 @@ from typing import Any
 
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.running.fingerprint import other_data
-from rnode_dyn.runs.changes import Change, changes_in, table_of
+from rnode_dyn.runs.changes import Change, changes_in, step_size, table_of
 from rnode_dyn.runs.errors import RunError
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.kept import kept_beside
@@ -33,8 +33,13 @@ def accept_changes(
     kept = kept_beside(checkpoint)
     if "recipe" not in kept:  # an older version's checkpoint tells nothing
         return []
-    changes = changes_in(table_of(kept["recipe"]), table_of(about["recipe"]))
-    _refuse_another_training(changes, folder)
+    before, now = table_of(kept["recipe"]), table_of(about["recipe"])
+    changes = changes_in(before, now)
+    # Steps of as many samples are the same, in however many parts they are taken.
+    same_steps = step_size(before) == step_size(now)
+    _refuse_another_training(
+        [c for c in changes if not (same_steps and c.key == "data.batch_size")], folder
+    )
     difference = other_data(kept["data"], about["data"])
     if difference is not None:
         raise RunError(

@@ -1,5 +1,6 @@
 """What differs between two recipes of a run, and whether it is the same training all the same."""
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ _MAY_CHANGE = re.compile(
     r"|train\.(stage\.\d+\.)?(max_steps|max_minutes|epochs|learning_rate|warmup_steps|schedule)"
     r"|train\.(weight_decay|clip|validate_every|validate_every_steps|on_nonfinite|accumulate)"
     r"|train\.(checkpoint_every_steps|checkpoint_every_minutes|governor\..*)"
-    r"|train\.(devices|nodes|accelerator|strategy|precision|threads)"
+    r"|train\.(devices|nodes|accelerator|strategy|precision|threads|micro_batch)"
 )
 """Keys that a training may be gone on with otherwise; all else makes it another training."""
 
@@ -56,6 +57,18 @@ def changes_in(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change
     keys = dict.fromkeys([*flat[0], *flat[1]])
     pairs = (Change(key, flat[0].get(key), flat[1].get(key)) for key in keys)
     return [change for change in pairs if change.before != change.now]
+
+
+def step_size(table: Mapping[str, Any]) -> int | None:
+    """Samples in an optimizer step by a recipe's table; ``None`` where the devices are not told.
+
+    Example:
+        >>> step_size({"data": {"batch_size": 32}, "train": {"devices": 2, "accumulate": 2}})
+        128
+    """
+    train, size = table.get("train", {}), table["data"].get("batch_size")
+    parts = [size, *(train.get(key, 1) for key in ("devices", "nodes", "accumulate"))]
+    return math.prod(parts) if all(isinstance(part, int) for part in parts) else None
 
 
 def table_of(toml: str) -> dict[str, Any]:
