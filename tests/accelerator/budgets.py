@@ -53,8 +53,8 @@ TRAINING_STEP = {
 TRAINING_STEP_BESIDE_ADAPTIVE_STEPS = Budget(now=30, target=1)
 # What a step reads more whose figures are written down, or shown.
 WRITTEN_STEP = Budget(now=1, target=1)
-# A training step without a solve, whose loss and gradient are looked at once. An optimal coupling is
-# found on the host.
+# A training step without a solve, whose loss and gradient are looked at once. An optimal coupling
+# is found on the host.
 MATCHING = {"independent": Budget(now=1, target=1), "minibatch-ot": Budget(now=2, target=2)}
 # Drawing samples by fixed steps through six blocks, and bringing them home.
 SAMPLING = Budget(now=7, target=1)
