@@ -22,14 +22,13 @@ def check(cell: Cell) -> None:
 
 
 def taking_turns(index: int, case: Case) -> list[Cell]:
-    """A cell or two for every sensitivity, others for the next field."""
+    """A flow for every sensitivity, states for half of them; others for the next field."""
     cells = []
     for turn, sensitivity in enumerate(SENSITIVITIES, index):
         exact = turn % 2 == 1
-        cells += [
-            Cell(case, sensitivity, turn % 4 > 1, SMALL[turn // 2 % 2]),
-            Cell(case, sensitivity, not exact, SMALL[2] if exact else SMALL[3]),
-        ]
+        cells.append(Cell(case, sensitivity, not exact, SMALL[2] if exact else SMALL[3]))
+        if turn % 4 < 2:
+            cells.append(Cell(case, sensitivity, index % 2 == 1, SMALL[turn % 2]))
     return cells
 
 

@@ -56,6 +56,7 @@ def test_a_lock_that_nobody_holds_may_say_anything(text: str, tmp_path: Path) ->
         pass
 
 
+@pytest.mark.slow
 def test_the_command_is_told_of_the_owner_killed_and_gone_on_with(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     recipe = tmp_path / "long.toml"
