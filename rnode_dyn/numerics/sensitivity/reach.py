@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.weak import TensorWeakRef
 
 # It writes its running statistics without saying so in its schema.
 _BATCH_NORM = "batch_norm"
@@ -42,7 +43,7 @@ class Reach(TorchDispatchMode):
         self.read: list[tuple[Tensor, int]] = []
         self._known: set[int] = set()
         self._written: set[int] = set()
-        self._made: dict[int, Tensor] = {}
+        self._made: dict[int, TensorWeakRef] = {}
         self._outside: dict[int, Tensor] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -53,12 +54,12 @@ class Reach(TorchDispatchMode):
         for tensor in _written_by(func, args, kwargs):
             self._note_written(tensor)
         result = func(*args, **kwargs)
-        # Kept, so that no other tensor takes the identity of one that has gone.
-        self._made.update((id(tensor), tensor) for tensor in _tensors_in(result))
+        # Not kept, which would hold all of an evaluation in memory: known while they are there.
+        self._made.update((id(tensor), TensorWeakRef(tensor)) for tensor in _tensors_in(result))
         return result
 
     def _note_read(self, tensor: Tensor) -> None:
-        if id(tensor) in self._made or id(tensor) in self._known:
+        if self._is_made(tensor) or id(tensor) in self._known:
             return
         self._known.add(id(tensor))
         self._outside.setdefault(_memory(tensor), tensor)
@@ -66,6 +67,11 @@ class Reach(TorchDispatchMode):
             self.wanting.append(tensor)
         elif not tensor.is_inference():
             self.read.append((tensor, tensor._version))
+
+    def _is_made(self, tensor: Tensor) -> bool:
+        """Whether an operation returned it; another may have had its identity, and gone."""
+        made = self._made.get(id(tensor))
+        return made is not None and made() is tensor
 
     def _note_written(self, tensor: Tensor) -> None:
         # What is written to may be a view, made within, of what came from outside.
