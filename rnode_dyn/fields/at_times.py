@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.fields.as_field import CalledField
+from rnode_dyn.numerics.errors import first_line
 
 _NAME = "takes_times"
 
@@ -47,10 +48,10 @@ def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
     try:
         return torch.func.vmap(alone, randomness="different")(t, x)
     except RuntimeError as error:
-        reason = str(error).strip().split("\n")[0]
         raise ValueError(
-            f"the field cannot be evaluated at a time of its own for every sample ({reason}): "
-            "write it for times of shape (batch,) and say takes_times = True in its class."
+            "the field cannot be evaluated at a time of its own for every sample "
+            f"({first_line(error)}): write it for times of shape (batch,) and say "
+            "takes_times = True in its class."
         ) from error
 
 

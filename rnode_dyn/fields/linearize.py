@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnode_dyn.fields.derivatives import AlongWatch, refuse_once_differentiable
 from rnode_dyn.fields.own_product import FieldWithProduct, OwnProduct
-from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.errors import SolverError, first_line
 from rnode_dyn.numerics.sensitivity.anchor import recorded
 from rnode_dyn.numerics.sensitivity.closures import unnamed_leaf
 from rnode_dyn.numerics.slope import check_slope, check_unchanged, version_of
@@ -244,10 +244,9 @@ def _gradients(
     except (SolverError, torch.OutOfMemoryError):
         raise
     except RuntimeError as error:
-        reason = str(error).strip().split("\n")[0]
         raise RuntimeError(
-            f"autograd cannot differentiate the field by its state ({reason}): write that part of "
-            "the field in operations that it sees through; of torch's checkpoint, "
+            f"autograd cannot differentiate the field by its state ({first_line(error)}): write "
+            "that part of the field in operations that it sees through; of torch's checkpoint, "
             "use_reentrant=False can be differentiated."
         ) from error
 

@@ -1,6 +1,17 @@
 """What a solve that cannot go on raises: typed, and with the place where it broke."""
 
 
+def first_line(error: Exception) -> str:
+    """What an error says first; torch goes on with where it was raised.
+
+    Example:
+        >>> import os
+        >>> first_line(RuntimeError(f"shapes do not fit{os.linesep}Exception raised from ..."))
+        'shapes do not fit'
+    """
+    return str(error).strip().split("\n")[0]
+
+
 class SolverError(RuntimeError):
     """A solve that stopped before the end of its time span.
 

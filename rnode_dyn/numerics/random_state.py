@@ -26,7 +26,7 @@ class TorchRandomState:
     @classmethod
     def now(cls, device: torch.device) -> "TorchRandomState":
         """Return the state at this moment."""
-        module = _generators_of(device)
+        module = generators_of(device)
         own = () if module is None else (module.get_rng_state(device),)
         return cls(device, (torch.get_rng_state(), *own))
 
@@ -41,12 +41,12 @@ class TorchRandomState:
     def put_back(self) -> None:
         """Let torch draw from here again."""
         torch.set_rng_state(self.states[0])
-        module = _generators_of(self.device)
+        module = generators_of(self.device)
         if module is not None:
             module.set_rng_state(self.states[1], self.device)
 
 
-def _generators_of(device: torch.device) -> Any:
+def generators_of(device: torch.device) -> Any:
     """Torch's module of a device that draws for itself; ``None`` for the CPU."""
     if device.type in ("cpu", "meta"):
         return None

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from rnode_dyn.numerics.random_state import TorchRandomState, generators_of
+
 
 @contextmanager
 def random_state_kept(device: torch.device) -> Iterator[None]:
@@ -20,9 +22,11 @@ def random_state_kept(device: torch.device) -> Iterator[None]:
         >>> torch.equal(torch.rand(2), inside)
         True
     """
-    others = [] if _draws_on_the_cpu(device) else [device]
-    with torch.random.fork_rng(others, device_type=others[0].type if others else "cuda"):
+    before = TorchRandomState.now(device)
+    try:
         yield
+    finally:
+        before.put_back()
 
 
 @contextmanager
@@ -43,15 +47,11 @@ def reseed(device: torch.device, seed: int) -> None:
         True
     """
     torch.default_generator.manual_seed(seed)
-    if _draws_on_the_cpu(device):
+    module = generators_of(device)
+    if module is None:
         return
-    module = torch.get_device_module(device)
     with _current(module, device):
         module.manual_seed(seed)
-
-
-def _draws_on_the_cpu(device: torch.device) -> bool:
-    return device.type in ("cpu", "meta")
 
 
 def _current(module: Any, device: torch.device) -> AbstractContextManager:

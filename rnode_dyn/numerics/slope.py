@@ -6,7 +6,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.errors import SolverError, first_line
 
 
 def check_slope(slope: object, x: Tensor) -> None:
@@ -75,10 +75,9 @@ def blame_arguments(error: Exception, x: Tensor, parameters: Iterable[Tensor]) -
         ValueError: in all other cases, with the field's own words.
     """
     refuse_precision(x, parameters, error)
-    first_line = str(error).strip().split("\n")[0]
     raise ValueError(
-        f"the field fails on a state of shape {tuple(x.shape)}, {x.dtype} ({first_line}): it "
-        "must take a batch of states of this shape, f(t, x), and return dx/dt."
+        f"the field fails on a state of shape {tuple(x.shape)}, {x.dtype} ({first_line(error)}): "
+        "it must take a batch of states of this shape, f(t, x), and return dx/dt."
     ) from error
 
 

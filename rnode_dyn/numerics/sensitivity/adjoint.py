@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.errors import SolverError, first_line
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState, other_random_state, same_state
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
@@ -142,9 +142,8 @@ class AdjointRun(ABC):
         except (SolverError, torch.OutOfMemoryError):
             raise
         except RuntimeError as error:
-            reason = str(error).strip().split("\n")[0]
             raise RuntimeError(
-                f"the backward pass cannot differentiate the field ({reason}): take "
+                f"the backward pass cannot differentiate the field ({first_line(error)}): take "
                 "DiscreteAdjoint(), or write that part of the field otherwise; of torch's "
                 "checkpoint, use_reentrant=False can be differentiated."
             ) from error
