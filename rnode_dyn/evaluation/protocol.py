@@ -75,6 +75,7 @@ def solver_in_words(solver: Solver) -> str:
         return f"{name}, step {stepping.dt:g}"
     if isinstance(stepping, AdaptiveStep):
         norm = "" if stepping.norm == "rms" else f", {stepping.norm} norm"
+        norm = ", each sample by itself" if stepping.per_sample else norm
         return f"{name}, rtol {stepping.rtol:g}, atol {stepping.atol:g}{norm}"
     return f"{name}, {stepping}"
 

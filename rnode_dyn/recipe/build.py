@@ -47,6 +47,7 @@ from rnode_dyn.numerics.stepping.base import Stepping
 from rnode_dyn.numerics.stepping.fixed import FixedStep
 from rnode_dyn.recipe.divergence import EvalDivergenceRecipe
 from rnode_dyn.recipe.errors import Problem, RecipeError
+from rnode_dyn.recipe.names import ADAPTIVE_KEYS
 from rnode_dyn.recipe.schema import FieldRecipe, Recipe, RegularizersRecipe, ScaleParts, ScaleRecipe
 from rnode_dyn.recipe.solver import SolverRecipe, SteppingRecipe
 
@@ -285,8 +286,7 @@ def _build_stepping(recipe: SteppingRecipe, end_time: float) -> Stepping:
         return FixedStep(end_time / _STEPS_TO_BEGIN_WITH)
     if recipe.step is not None:
         return FixedStep(recipe.step)
-    names = ("rtol", "atol", "first_step", "max_steps", "norm")
-    given = {name: getattr(recipe, name) for name in names}
+    given = {name: getattr(recipe, name) for name in ADAPTIVE_KEYS}
     return AdaptiveStep(**{name: value for name, value in given.items() if value is not None})
 
 

@@ -35,7 +35,7 @@ AlgorithmName = Literal[FixedAlgorithmName, AdaptiveAlgorithmName]
 FIXED_ALGORITHMS: tuple[str, ...] = get_args(FixedAlgorithmName)
 """Algorithms without an error estimate: they cannot choose their own steps."""
 
-ADAPTIVE_KEYS = ("rtol", "atol", "first_step", "max_steps", "norm")
+ADAPTIVE_KEYS = ("rtol", "atol", "first_step", "max_steps", "norm", "per_sample")
 """Keys of a solver's table that only mean something without a fixed `step`."""
 
 LENGTH_KEYS = ("max_steps", "max_minutes", "epochs")
@@ -45,6 +45,9 @@ PATH_KEYS = ("coupling", "times", "pace")
 """Keys of a stage that only mean something in flow matching."""
 
 SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolating"]
+BY_SAMPLE = ("discrete", "checkpointed")
+"""Sensitivities that differentiate steps which every sample takes by itself."""
+
 NormName = Literal["rms", "max"]
 EstimatorName = Literal["hutchinson", "exact"]
 NoiseName = Literal["gaussian", "rademacher"]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from rnode_dyn.recipe.names import (
     ADAPTIVE_KEYS,
+    BY_SAMPLE,
     FIXED_ALGORITHMS,
     AlgorithmName,
     NormName,
@@ -16,7 +17,7 @@ from rnode_dyn.recipe.tables import Count, Positive, Table, broken_rule
 DEFAULT_STEP = 0.25
 
 
-def _default_when_adaptive(value: float | str) -> Any:
+def _default_when_adaptive(value: float | str | bool) -> Any:
     """A field with `value` as its default, unless a fixed step is given."""
 
     def default(earlier: dict[str, Any]) -> Any:
@@ -50,6 +51,9 @@ class SteppingRecipe(Table):
     norm: NormName | None = _default_when_adaptive("rms")
     """How a batch's errors become one number: their mean square, or the worst sample's."""
 
+    per_sample: bool | None = _default_when_adaptive(False)
+    """Whether each sample of a batch accepts and rejects adaptive steps by itself."""
+
     @property
     def adaptive(self) -> bool:
         """Whether the algorithm chooses its own steps."""
@@ -63,6 +67,13 @@ class SteppingRecipe(Table):
         if given and self.step is not None:
             reason = f"steps are fixed or adaptive, not both: drop step, or drop {_listed(given)}"
             raise broken_rule("step", reason, self.step)
+        return self
+
+    @model_validator(mode="after")
+    def _one_norm_or_one_each(self) -> Self:
+        if self.per_sample and self.norm != "rms":
+            reason = "with per_sample each sample has an error of its own: drop norm"
+            raise broken_rule("norm", reason, self.norm)
         return self
 
     def _without_estimate(self, given: list[str]) -> str:
@@ -112,6 +123,21 @@ class SolverRecipe(SteppingRecipe):
         if isinstance(given, dict) and said.isdisjoint(given):
             return {**given, "step": DEFAULT_STEP}
         return given
+
+    @model_validator(mode="after")
+    def _each_sample_is_differentiated(self) -> Self:
+        if not (self.per_sample or self.eval.per_sample):
+            return self
+        if self.sensitivity not in BY_SAMPLE:
+            reason = (
+                "it steps the whole batch together, and with per_sample each sample steps by "
+                f"itself: write one of {_listed(list(BY_SAMPLE))}, or drop per_sample"
+            )
+            raise broken_rule("sensitivity", reason, self.sensitivity)
+        if self.checkpoint_every not in (None, 1):
+            reason = "with per_sample the state of every step is stored: drop checkpoint_every"
+            raise broken_rule("checkpoint_every", reason, self.checkpoint_every)
+        return self
 
     @model_validator(mode="after")
     def _checkpoints_are_used(self) -> Self:

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 from torchdyn.numerics.solvers.templates import DiffEqSolver
 
-from rnode_dyn.numerics.algorithms.base import Algorithm, Step, weighted_sum
+from rnode_dyn.numerics.algorithms.base import (
+    Algorithm,
+    Fractions,
+    Step,
+    UnitTime,
+    scaled,
+    weighted_sum,
+)
 from rnode_dyn.numerics.algorithms.tableau import ButcherTableau
 from rnode_dyn.numerics.problem import RightHandSide
 
@@ -64,6 +71,15 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
             return super().interpolate(rhs, step, t)
         weights = self.tableau.weights_at((t - step.t) / step.dt)
         return weighted_sum(step.x0, step.dt, weights, step.slopes)
+
+    def interpolate_each(self, rhs: UnitTime, step: Step, theta: Fractions) -> Tensor:
+        """State of every sample at a fraction of its own, by the same interpolant."""
+        if self.tableau.interpolant is None:
+            return super().interpolate_each(rhs, step, theta)
+        x = step.x0
+        for weight, slope in zip(self.tableau.weights_at(theta), step.slopes, strict=True):
+            x = x + scaled(slope, weight)
+        return x
 
     def step(
         self,
