@@ -24,6 +24,7 @@ from rnode_dyn.flows.regularizers import (
 )
 from rnode_dyn.flows.standardize import Standardize, standardizing
 from rnode_dyn.flows.transforms import LogitTransform, Shift, Squeeze, Transform
+from rnode_dyn.numerics.algorithms.bogacki_shampine import BS5
 from rnode_dyn.numerics.algorithms.classic import (
     RK4,
     RK38,
@@ -32,10 +33,16 @@ from rnode_dyn.numerics.algorithms.classic import (
     Euler,
     Heun,
     Midpoint,
+    Ralston2,
+    Ralston3,
+    Ralston4,
 )
 from rnode_dyn.numerics.algorithms.dormand_prince import Dopri5, Dopri8
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
+from rnode_dyn.numerics.algorithms.strong_stability import SSPRK33, SSPRK54
 from rnode_dyn.numerics.algorithms.tsitouras import Tsit5
+from rnode_dyn.numerics.algorithms.verner7 import Vern7
+from rnode_dyn.numerics.algorithms.verner9 import Vern9
 from rnode_dyn.numerics.sensitivity.backsolve import BacksolveAdjoint
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.checkpointed import CheckpointedAdjoint
@@ -57,11 +64,19 @@ ALGORITHMS: dict[str, type[ExplicitRungeKutta]] = {
     "heun": Heun,
     "rk4": RK4,
     "rk38": RK38,
+    "ralston2": Ralston2,
+    "ralston3": Ralston3,
+    "ralston4": Ralston4,
+    "ssprk33": SSPRK33,
+    "ssprk54": SSPRK54,
     "adaptive_heun": AdaptiveHeun,
     "bosh3": Bosh3,
     "dopri5": Dopri5,
     "tsit5": Tsit5,
     "dopri8": Dopri8,
+    "bs5": BS5,
+    "vern7": Vern7,
+    "vern9": Vern9,
 }
 
 SENSITIVITIES: dict[str, Sensitivity] = {

@@ -28,8 +28,21 @@ BadFileName = Literal["refuse", "skip"]
 FieldKind = Literal["conv", "mlp"]
 ActivationName = Literal["softplus", "tanh", "elu", "silu", "sigmoid"]
 
-FixedAlgorithmName = Literal["euler", "midpoint", "heun", "rk4", "rk38"]
-AdaptiveAlgorithmName = Literal["adaptive_heun", "bosh3", "dopri5", "tsit5", "dopri8"]
+FixedAlgorithmName = Literal[
+    "euler",
+    "midpoint",
+    "heun",
+    "rk4",
+    "rk38",
+    "ralston2",
+    "ralston3",
+    "ralston4",
+    "ssprk33",
+    "ssprk54",
+]
+AdaptiveAlgorithmName = Literal[
+    "adaptive_heun", "bosh3", "dopri5", "tsit5", "dopri8", "bs5", "vern7", "vern9"
+]
 AlgorithmName = Literal[FixedAlgorithmName, AdaptiveAlgorithmName]
 
 FIXED_ALGORITHMS: tuple[str, ...] = get_args(FixedAlgorithmName)

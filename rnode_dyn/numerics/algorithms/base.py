@@ -39,6 +39,9 @@ class Step:
         error: Estimate of the local error, where the method has one.
         end_slope: The field at the end, once somebody has evaluated it.
         ends_at: End time, where ``t + dt`` misses it by rounding.
+
+    Attributes:
+        dense_slopes: The slopes that dense output is made of, once it has evaluated more of them.
     """
 
     t: float
@@ -49,6 +52,7 @@ class Step:
     error: Tensor | None = None
     end_slope: Tensor | None = field(default=None, repr=False)
     ends_at: float | None = None
+    dense_slopes: tuple[Tensor, ...] | None = field(default=None, init=False, repr=False)
     kept_slopes: int = field(default=0, init=False, repr=False)
     keeps_end: bool = field(default=False, init=False, repr=False)
 
@@ -63,7 +67,7 @@ class Step:
         tensors = [self.x0, self.x1, *self.slopes, *end]
         self.x0 = self.x1 = self.x0.new_empty(0)
         self.kept_slopes, self.keeps_end = len(self.slopes), bool(end)
-        self.slopes, self.end_slope, self.error = (), None, None
+        self.slopes, self.end_slope, self.error, self.dense_slopes = (), None, None, None
         return tensors
 
     def with_tensors(self, tensors: Iterator[Tensor]) -> "Step":

@@ -24,6 +24,9 @@ class ButcherTableau:
             error. ``None`` for a method without an estimate.
         interpolant: Row ``i`` holds the coefficients of θ, θ², θ³, … in the weight of slope ``i``
             at the fraction θ of the step. ``None`` where dense output is made otherwise.
+        extra_a: Rows like those of ``a``, of further stages that the interpolant weighs too; they
+            are evaluated where output within the step is wanted. A row equal to ``b`` is the end.
+        extra_c: Their times.
 
     Example:
         >>> euler = ButcherTableau(a=(), b=(1.0,), c=(0.0,))
@@ -36,6 +39,8 @@ class ButcherTableau:
     c: tuple[float, ...]
     b_embedded: tuple[float, ...] | None = None
     interpolant: tuple[tuple[float, ...], ...] | None = None
+    extra_a: tuple[tuple[float, ...], ...] = ()
+    extra_c: tuple[float, ...] = ()
 
     @property
     def stages(self) -> int:
