@@ -11,6 +11,7 @@ from .evaluation.evaluate import evaluate as evaluate
 from .fields.conv import ConvField as ConvField
 from .fields.frozen_noise import FrozenNoise as FrozenNoise
 from .fields.mlp import MLPField as MLPField
+from .fields.unet import UNetField as UNetField
 from .flows.distribution import FlowDistribution as FlowDistribution
 from .flows.distribution import LogProb as LogProb
 from .flows.divergence import Divergence as Divergence

@@ -4,14 +4,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.registry import describe_data, load_data
 from rnode_dyn.data.scaling import Scaling
 from rnode_dyn.data.splits import Event, Splits
 from rnode_dyn.fields.conv import ConvField
-from rnode_dyn.fields.feedforward import FeedForwardField
 from rnode_dyn.fields.mlp import MLPField
+from rnode_dyn.fields.unet import UNetField, check_fits
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence, HutchinsonDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -210,6 +211,9 @@ def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
         key = f"model.scale.{number}" if recipe.model.scale else "model.scales"
         try:
             built, shape = _build_scale(recipe, recipe.for_scale(number), scale, shape)
+        except MisfitError as error:
+            key = f"model.scale.{number}" if _has_own_field(recipe, number) else "model"
+            raise _problem(recipe, f"{key}.{error.key}", str(error)) from error
         except ValueError as error:
             raise _problem(recipe, key, f"scale {number}: {error}") from error
         scales.append(built)
@@ -220,18 +224,24 @@ def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
 def _scale_recipes(recipe: Recipe, event: Event) -> Sequence[ScaleRecipe]:
     if recipe.model.scale:
         return recipe.model.scale
-    blocks = recipe.model.blocks
-    if recipe.model.scales is None:
+    blocks, count = recipe.model.blocks, recipe.model.scales
+    if count in (None, 1):
         return [ScaleRecipe(blocks=blocks)]
     if len(event.shape) != 3:
+        what = '"auto" is' if count == "auto" else f"{count} scales are"
         raise _problem(
             recipe,
             "model.scales",
-            f'"auto" is for images, and a sample of {recipe.data.dataset} has shape '
+            f"{what} for images, and a sample of {recipe.data.dataset} has shape "
             f"{event.shape}: drop it",
         )
+    count = _count_scales(event.shape) if count == "auto" else count
     inner = ScaleRecipe(blocks=blocks, squeeze=True, split=True)
-    return [inner] * (_count_scales(event.shape) - 1) + [ScaleRecipe(blocks=blocks)]
+    return [inner] * (count - 1) + [ScaleRecipe(blocks=blocks)]
+
+
+def _has_own_field(recipe: Recipe, number: int) -> bool:
+    return bool(recipe.model.scale) and recipe.model.scale[number].field is not None
 
 
 def _count_scales(shape: Sequence[int]) -> int:
@@ -276,20 +286,48 @@ def _build_block(parts: ScaleParts, shape: tuple[int, ...], end_time: float) -> 
     )
 
 
-def build_field(field: FieldRecipe, shape: Sequence[int]) -> FeedForwardField:
+class MisfitError(ValueError):
+    """A key of a field does not fit the samples.
+
+    Args:
+        key: The key, from the scale's tables on.
+        reason: Why, and what to write instead.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
+
+
+def build_field(field: FieldRecipe, shape: Sequence[int]) -> nn.Module:
     """Build a field for samples of this shape.
 
     Raises:
         ValueError: if the field is for images and the samples are none.
+        MisfitError: if a U-Net has more levels than they can have.
     """
+    hidden, activation = field.hidden or (), field.activation
     if field.kind == "mlp":
-        return MLPField(shape, hidden=field.hidden, activation=field.activation)
+        return MLPField(shape, hidden=hidden, activation=activation)
     if len(shape) != 3:
         raise ValueError(
-            f'field kind "conv" takes images, and a sample has shape {tuple(shape)}: '
+            f'field kind "{field.kind}" takes images, and a sample has shape {tuple(shape)}: '
             'write model.field.kind = "mlp"'
         )
-    return ConvField(shape[0], hidden=field.hidden, activation=field.activation)
+    if field.kind == "conv":
+        return ConvField(shape[0], hidden=hidden, activation=activation)
+    return _build_unet(field, shape)
+
+
+def _build_unet(field: FieldRecipe, shape: Sequence[int]) -> UNetField:
+    assert field.width is not None and field.levels is not None  # the schema's defaults
+    try:
+        check_fits(shape, field.levels)
+    except ValueError as error:
+        raise MisfitError("field.levels", str(error)) from error
+    return UNetField(
+        shape[0], field.width, field.levels, bool(field.attention), activation=field.activation
+    )
 
 
 def _build_solver(recipe: SteppingRecipe, sensitivity: Sensitivity, end_time: float) -> Solver:

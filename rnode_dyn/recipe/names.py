@@ -25,7 +25,7 @@ DATASETS: tuple[str, ...] = get_args(DatasetName)
 
 BadFileName = Literal["refuse", "skip"]
 
-FieldKind = Literal["conv", "mlp"]
+FieldKind = Literal["conv", "mlp", "unet"]
 ActivationName = Literal["softplus", "tanh", "elu", "silu", "sigmoid"]
 
 FixedAlgorithmName = Literal[
@@ -53,6 +53,9 @@ ADAPTIVE_KEYS = ("rtol", "atol", "first_step", "max_steps", "norm", "per_sample"
 
 LENGTH_KEYS = ("max_steps", "max_minutes", "epochs")
 """Keys that say when a training or a stage of it ends."""
+
+UNET_KEYS = ("width", "levels", "attention")
+"""Keys of a field's table that only mean something with `kind = "unet"`."""
 
 PATH_KEYS = ("coupling", "times", "pace")
 """Keys of a stage that only mean something in flow matching."""
