@@ -149,14 +149,15 @@ def check_quadratures(
             f"penalty_quadrature is {penalty_quadrature}, and the flow has no regularizers to "
             "integrate: leave it out, or write regularizers=[KineticEnergy(0.01)]."
         )
-    if _at_stages(penalty_quadrature) and isinstance(quadrature, Quadrature):
-        if not quadrature.at_stages:
-            raise ValueError(
-                "penalty_quadrature is at the stages, where the penalties take the products that "
-                f"quadrature={quadrature} is to spare: write nodes for the penalties as well, or "
-                'quadrature=Quadrature("stages").'
-            )
+    if _stages_serve_penalties_alone(quadrature, penalty_quadrature):
+        raise ValueError(
+            "penalty_quadrature is at the stages, where the penalties take the products that "
+            f"quadrature={quadrature} is to spare: write nodes for the penalties as well, or "
+            'quadrature=Quadrature("stages").'
+        )
 
 
-def _at_stages(quadrature: object) -> bool:
-    return isinstance(quadrature, Quadrature) and quadrature.at_stages
+def _stages_serve_penalties_alone(of_log_det: object, of_penalties: object) -> bool:
+    if not isinstance(of_log_det, Quadrature) or not isinstance(of_penalties, Quadrature):
+        return False
+    return of_penalties.at_stages and not of_log_det.at_stages

@@ -75,15 +75,14 @@ def refine(
     was_training = model.training
     model.train()
     try:
-        with random_state_kept(x.device):
+        with random_state_kept(x.device), _at_stages(model.blocks, only_random=True):
             # Blocks that are not looked at draw noise too.
-            with _at_stages(model.blocks, only_random=True):
-                reseed(x.device, seed)
-                coarse = _solved(model, x, blocks, seed)
-                reseed(x.device, seed)
-                with _doubled(blocks), _at_stages(model.blocks):
-                    fine = _solved(model, x, blocks, seed)
-                alone = [_gap(flow, coarse, fine, seed) for flow in blocks]
+            reseed(x.device, seed)
+            coarse = _solved(model, x, blocks, seed)
+            reseed(x.device, seed)
+            with _doubled(blocks), _at_stages(model.blocks):
+                fine = _solved(model, x, blocks, seed)
+            alone = [_gap(flow, coarse, fine, seed) for flow in blocks]
     finally:
         model.train(was_training)
     whole = float((coarse.log_prob - fine.log_prob).abs().mean())

@@ -30,8 +30,9 @@ class RegularizedFlow(NeuralODE):
     """A continuous normalizing flow whose trajectories are penalised (Finlay et al. 2020).
 
     The state of the ODE is the sample, its log-determinant and one entry for every regularizer,
-    all solved for together, or the sample alone where a quadrature has nodes of its own. In training mode ``solver`` and ``divergence`` do it; in evaluation
-    mode ``eval_solver`` and ``eval_divergence``, where they are given.
+    all solved for together, or the sample alone where a quadrature has nodes of its own. In
+    training mode ``solver`` and ``divergence`` do it; in evaluation mode ``eval_solver`` and
+    ``eval_divergence``, where they are given.
 
     Args:
         field: f(t, x): a module or a function; the module's parameters are trained.

@@ -14,6 +14,7 @@ from rnode_dyn.fields.feedforward import FeedForwardField
 from rnode_dyn.fields.mlp import MLPField
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence, HutchinsonDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
+from rnode_dyn.flows.quadrature import Quadrature
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.regularizers import (
     DirectionalDerivative,
@@ -47,6 +48,7 @@ from rnode_dyn.numerics.stepping.base import Stepping
 from rnode_dyn.numerics.stepping.fixed import FixedStep
 from rnode_dyn.recipe.divergence import EvalDivergenceRecipe
 from rnode_dyn.recipe.errors import Problem, RecipeError
+from rnode_dyn.recipe.quadrature import QuadratureRecipe
 from rnode_dyn.recipe.schema import FieldRecipe, Recipe, RegularizersRecipe, ScaleParts, ScaleRecipe
 from rnode_dyn.recipe.solver import SolverRecipe, SteppingRecipe
 
@@ -257,6 +259,8 @@ def _build_block(parts: ScaleParts, shape: tuple[int, ...], end_time: float) -> 
         end_time=end_time,
         eval_solver=_build_solver(parts.solver.eval, sensitivity, end_time),
         eval_divergence=None if evaluation is None else _build_divergence(evaluation),
+        quadrature=_build_quadrature(parts.solver.quadrature),
+        penalty_quadrature=_build_quadrature(parts.solver.penalty_quadrature),
     )
 
 
@@ -300,6 +304,10 @@ def _build_divergence(recipe: EvalDivergenceRecipe) -> Divergence:
     if recipe.estimator == "exact":
         return ExactDivergence()
     return HutchinsonDivergence(recipe.noise or "gaussian", recipe.probes or 1)
+
+
+def _build_quadrature(recipe: QuadratureRecipe | None) -> Quadrature | None:
+    return None if recipe is None else Quadrature(recipe.rule, recipe.nodes)
 
 
 def _build_regularizers(weights: RegularizersRecipe) -> list[Regularizer]:

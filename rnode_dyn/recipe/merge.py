@@ -83,6 +83,8 @@ def _excluded_by(over: Mapping[str, Any]) -> set[str]:
         excluded |= {"noise", "probes"}
     if over.get("sensitivity", "checkpointed") != "checkpointed":
         excluded |= {"checkpoint_every"}
+    if over.get("rule") == "stages":
+        excluded |= {"nodes"}
     if over.get("objective") == "likelihood":
         excluded |= set(PATH_KEYS)
     return excluded

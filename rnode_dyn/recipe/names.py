@@ -45,6 +45,7 @@ PATH_KEYS = ("coupling", "times", "pace")
 """Keys of a stage that only mean something in flow matching."""
 
 SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolating"]
+QuadratureName = Literal["stages", "gauss", "stratified"]
 NormName = Literal["rms", "max"]
 EstimatorName = Literal["hutchinson", "exact"]
 NoiseName = Literal["gaussian", "rademacher"]

@@ -26,7 +26,8 @@ def loss_in_pieces(
 
     The pieces' gradients add up to the whole batch's, to rounding, with fixed steps; adaptive
     steps are each piece's own. The noise is drawn for the whole batch, and then cut: a seed gives
-    the same noise as without pieces, and the same nodes of a quadrature. A last piece may be smaller, and weighs less.
+    the same noise as without pieces, and the same nodes of a quadrature. A last piece may be
+    smaller, and weighs less.
 
     Args:
         objective: A mean over samples.
@@ -112,7 +113,7 @@ class _Noise:
 
 @contextmanager
 def _drawn_noise(model: MultiscaleFlow, u: Tensor) -> Iterator[_Noise]:
-    """Draw each block's noise and nodes for the whole batch, in the order in which the blocks would."""
+    """Draw each block's noise and nodes for the whole batch, in the order of the blocks."""
     noise, before = _Noise(), [_drawing(block) for block in model.blocks]
     for station in model.walk():
         flow, like = station.flow, u.new_empty(()).expand(len(u), *station.shape)
