@@ -19,6 +19,7 @@ from .flows.divergence import ExactDivergence as ExactDivergence
 from .flows.divergence import HutchinsonDivergence as HutchinsonDivergence
 from .flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from .flows.multiscale import Scale as Scale
+from .flows.quadrature import Quadrature as Quadrature
 from .flows.regularized import RegularizedFlow as RegularizedFlow
 from .flows.regularizers import DirectionalDerivative as DirectionalDerivative
 from .flows.regularizers import JacobianFrobenius as JacobianFrobenius

@@ -1,5 +1,6 @@
 """The dynamics of a flow: the state, its log-determinant and the penalties, as one field."""
 
+import copy
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
@@ -83,6 +84,12 @@ class AugmentedField:
     def channels(self) -> int:
         """How many entries stand before the state."""
         return 1 + len(self.regularizers)
+
+    def without_penalties(self) -> "AugmentedField":
+        """The same of the log-determinant and the state alone."""
+        alone = copy.copy(self)
+        alone.regularizers, alone.asked = (), {}
+        return alone
 
     def error_mask(self, y: Tensor) -> Tensor:
         """Which entries take part in step-size control: all but the penalties."""

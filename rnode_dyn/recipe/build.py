@@ -15,6 +15,7 @@ from rnode_dyn.fields.mlp import MLPField
 from rnode_dyn.fields.unet import UNetField, check_fits
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence, HutchinsonDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
+from rnode_dyn.flows.quadrature import Quadrature
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.regularizers import (
     DirectionalDerivative,
@@ -56,6 +57,7 @@ from rnode_dyn.numerics.stepping.fixed import FixedStep
 from rnode_dyn.recipe.divergence import EvalDivergenceRecipe
 from rnode_dyn.recipe.errors import Problem, RecipeError
 from rnode_dyn.recipe.names import ADAPTIVE_KEYS
+from rnode_dyn.recipe.quadrature import QuadratureRecipe
 from rnode_dyn.recipe.schema import FieldRecipe, Recipe, RegularizersRecipe, ScaleParts, ScaleRecipe
 from rnode_dyn.recipe.solver import SolverRecipe, SteppingRecipe
 
@@ -283,6 +285,8 @@ def _build_block(parts: ScaleParts, shape: tuple[int, ...], end_time: float) -> 
         end_time=end_time,
         eval_solver=_build_solver(parts.solver.eval, sensitivity, end_time),
         eval_divergence=None if evaluation is None else _build_divergence(evaluation),
+        quadrature=_build_quadrature(parts.solver.quadrature),
+        penalty_quadrature=_build_quadrature(parts.solver.penalty_quadrature),
     )
 
 
@@ -353,6 +357,10 @@ def _build_divergence(recipe: EvalDivergenceRecipe) -> Divergence:
     if recipe.estimator == "exact":
         return ExactDivergence()
     return HutchinsonDivergence(recipe.noise or "gaussian", recipe.probes or 1)
+
+
+def _build_quadrature(recipe: QuadratureRecipe | None) -> Quadrature | None:
+    return None if recipe is None else Quadrature(recipe.rule, recipe.nodes)
 
 
 def _build_regularizers(weights: RegularizersRecipe) -> list[Regularizer]:

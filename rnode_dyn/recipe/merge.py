@@ -85,6 +85,8 @@ def _excluded_by(over: Mapping[str, Any]) -> set[str]:
         excluded |= {"checkpoint_every"}
     if over.get("kind") is not None:
         excluded |= {"hidden"} if over["kind"] == "unet" else set(UNET_KEYS)
+    if over.get("rule") == "stages":
+        excluded |= {"nodes"}
     if over.get("objective") == "likelihood":
         excluded |= set(PATH_KEYS)
     return excluded

@@ -9,7 +9,6 @@ from rnode_dyn.recipe.names import UNET_KEYS, ActivationName, FieldKind
 from rnode_dyn.recipe.solver import SolverRecipe
 from rnode_dyn.recipe.tables import Count, NonNegative, Positive, Table, broken_rule
 
-
 _GROUPS = 8
 """Groups in which a U-Net's channels are normalised: they must divide its width."""
 

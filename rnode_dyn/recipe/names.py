@@ -64,6 +64,7 @@ SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolatin
 BY_SAMPLE = ("discrete", "checkpointed")
 """Sensitivities that differentiate steps which every sample takes by itself."""
 
+QuadratureName = Literal["stages", "gauss", "stratified"]
 NormName = Literal["rms", "max"]
 EstimatorName = Literal["hutchinson", "exact"]
 NoiseName = Literal["gaussian", "rademacher"]

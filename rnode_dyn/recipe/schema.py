@@ -17,6 +17,7 @@ from rnode_dyn.recipe.names import (
     DATASETS,
 )
 from rnode_dyn.recipe.naming import fault_in, nearest_right
+from rnode_dyn.recipe.quadrature import QuadratureRecipe
 from rnode_dyn.recipe.scales import complete_scales
 from rnode_dyn.recipe.solver import EvalSolverRecipe, SolverRecipe
 from rnode_dyn.recipe.tables import (
@@ -37,6 +38,7 @@ __all__ = [
     "FieldRecipe",
     "GovernorRecipe",
     "ModelRecipe",
+    "QuadratureRecipe",
     "Recipe",
     "RegularizersRecipe",
     "SamplesRecipe",

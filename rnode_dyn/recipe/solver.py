@@ -12,6 +12,7 @@ from rnode_dyn.recipe.names import (
     NormName,
     SensitivityName,
 )
+from rnode_dyn.recipe.quadrature import QuadratureRecipe
 from rnode_dyn.recipe.tables import Count, Positive, Table, broken_rule
 
 DEFAULT_STEP = 0.25
@@ -112,6 +113,12 @@ class SolverRecipe(SteppingRecipe):
     )
     """Steps between two stored states; only with `sensitivity = "checkpointed"`."""
 
+    quadrature: QuadratureRecipe | None = None
+    """Where the log-determinant is integrated, and the penalties with it; absent: at the stages."""
+
+    penalty_quadrature: QuadratureRecipe | None = None
+    """Where the penalties are integrated, if elsewhere."""
+
     eval: EvalSolverRecipe = EvalSolverRecipe()
     """The solver of evaluation and sampling."""
 
@@ -145,6 +152,16 @@ class SolverRecipe(SteppingRecipe):
             mend = 'drop it, or say sensitivity = "checkpointed"'
             reason = f"{self.sensitivity} stores no checkpoints: {mend}"
             raise broken_rule("checkpoint_every", reason, self.checkpoint_every)
+        return self
+
+    @model_validator(mode="after")
+    def _penalties_spare_the_stages(self) -> Self:
+        of_log_det, of_penalties = self.quadrature, self.penalty_quadrature
+        if of_log_det is None or of_penalties is None:
+            return self
+        if of_penalties.rule == "stages" and of_log_det.rule != "stages":
+            reason = "there the penalties take what quadrature is to spare: say nodes for both"
+            raise broken_rule("penalty_quadrature.rule", reason, "stages")
         return self
 
 
