@@ -1,6 +1,5 @@
 """The dynamics of a flow: the state, its log-determinant and the penalties, as one field."""
 
-import copy
 from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
@@ -87,7 +86,7 @@ class AugmentedField:
 
     def without_penalties(self) -> "AugmentedField":
         """The same of the log-determinant and the state alone."""
-        alone = copy.copy(self)
+        alone = copy(self)
         alone.regularizers, alone.asked = (), {}
         return alone
 

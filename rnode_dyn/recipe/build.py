@@ -324,7 +324,8 @@ def build_field(field: FieldRecipe, shape: Sequence[int]) -> nn.Module:
 
 
 def _build_unet(field: FieldRecipe, shape: Sequence[int]) -> UNetField:
-    assert field.width is not None and field.levels is not None  # the schema's defaults
+    assert field.width is not None  # the schema's defaults
+    assert field.levels is not None
     try:
         check_fits(shape, field.levels)
     except ValueError as error:
