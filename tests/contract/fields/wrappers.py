@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.optim.swa_utils import AveragedModel
 from torchdyn.nn import DepthCat
 
-from rnode_dyn import ConvField, MLPField
+from rnode_dyn import ConvField, MLPField, UNetField
 from tests.contract.fields.case import CHANGING, Case, Made, of_module, randomized, start
 from tests.contract.fields.spellings import TimeFirst, TimeLast
 
@@ -173,6 +173,11 @@ def _conv(kind: Callable[..., nn.Module]) -> Made:
     return of_module(randomized(kind(1, hidden=(2,), activation="tanh")), x=start(*IMAGE))
 
 
+def _unet() -> Made:
+    field = UNetField(1, width=8, levels=2, attention=True)
+    return of_module(randomized(field), x=start(1, 4, 4))
+
+
 class Adapted(nn.Module):
     """A frozen layer with an adapter beside it."""
 
@@ -190,6 +195,7 @@ class Adapted(nn.Module):
 WRAPPERS = (
     Case("`MLPField`", lambda: of_module(mlp())),
     Case("`ConvField`", lambda: _conv(ConvField)),
+    Case("`UNetField`", _unet),
     Case(
         "subclass of `MLPField` with another forward",
         lambda: of_module(randomized(Faster(2, (8,), "tanh"))),
