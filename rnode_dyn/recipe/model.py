@@ -13,7 +13,7 @@ _GROUPS = 8
 """Groups in which a U-Net's channels are normalised: they must divide its width."""
 
 
-def _default_of_a_unet(value: float | str, other: Any = None) -> Any:
+def _default_of_a_unet(value: Any, other: Any = None) -> Any:
     """A field with `value` as its default with `kind = "unet"`, and `other` else."""
     return Field(default_factory=lambda earlier: value if earlier.get("kind") == "unet" else other)
 

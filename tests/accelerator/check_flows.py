@@ -21,6 +21,7 @@ from rnode_dyn import (
     Quadrature,
     RegularizedFlow,
     Solver,
+    UNetField,
 )
 from tests.accelerator.models import image_model
 from tests.accelerator.twins import Figures, agree, gradients
@@ -41,6 +42,7 @@ FIELDS = {
     "mlp": lambda: MLPField(4, hidden=(5,)),
     "image-mlp": lambda: MLPField((1, 2, 2), hidden=(5,)),
     "conv": lambda: ConvField(1, hidden=(3,)),
+    "unet": lambda: UNetField(1, width=8, levels=2, attention=True),
     "plain-module": SmallField,
     "frozen-noise": lambda: FrozenNoise(SmallField(), seed=1),
 }
@@ -100,7 +102,7 @@ def test_integrals_at_nodes(sensitivity, rule) -> None:
 @pytest.mark.parametrize("regularizer", REGULARIZERS, ids=name_of)
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_with_each_penalty(field, regularizer) -> None:
-    event = (1, 2, 2) if field in ("conv", "image-mlp") else (4,)
+    event = {"unet": (1, 4, 4), "conv": (1, 2, 2), "image-mlp": (1, 2, 2)}.get(field, (4,))
     agree(
         lambda: (
             RegularizedFlow(randomize(FIELDS[field]()), FEW_STEPS, regularizers=[regularizer]),
