@@ -59,6 +59,21 @@ def test_every_sensitivity(solver: Solver, sensitivity) -> None:
     agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
 
 
+def read(solver: Solver, field: nn.Module, x0: Tensor) -> Figures:
+    x0.requires_grad_()
+    t = torch.tensor([0.7, 0.3, 0.9]).to(x0).requires_grad_()
+    solution = solve(ODEProblem(field, x0, (0.0, 1.0)), solver)
+    both = solution(t), solution.derivative(t, per_sample=True)
+    (both[0].sin().sum() + both[1].sin().sum()).backward()
+    return {"x": both[0], "slope": both[1], **gradients([x0, t, *field.parameters()])}
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+def test_any_time_of_the_span(sensitivity) -> None:
+    solver = Solver(Tsit5(), FIXED, sensitivity)
+    agree(lambda: (SmallField(), start()), lambda *parts: read(solver, *parts))
+
+
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, *MORE], ids=name_of)
 def test_every_algorithm_by_fixed_steps(algorithm) -> None:
     solver = Solver(algorithm, FIXED)

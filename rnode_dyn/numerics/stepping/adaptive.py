@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.errors import (
+    MaxSecondsError,
     MaxStepsError,
     NonFiniteStateError,
     SolverError,
@@ -23,6 +24,7 @@ from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 from rnode_dyn.numerics.stepping.by_sample.solve import Limits, SampleSolve
 from rnode_dyn.numerics.stepping.by_sample.step import SampleStep
 from rnode_dyn.numerics.stepping.controller import PIController, initial_step
+from rnode_dyn.numerics.stepping.deadline import Deadline, too_long
 from rnode_dyn.numerics.stepping.error_norm import (
     ErrorNorm,
     NormName,
@@ -50,6 +52,7 @@ class AdaptiveStep:
         per_sample: Whether every sample accepts and rejects by itself, with a time, a step length
             and a ``max_steps`` of its own, as in torchode (Lienen & Günnemann 2022). One that has
             arrived is not evaluated any more. Its result is that of solving it alone.
+        max_seconds: Seconds after which the solve gives up; left out, it may take any time.
 
     Example:
         >>> AdaptiveStep(rtol=1e-3, atol=1e-6, norm="max")  # doctest: +NORMALIZE_WHITESPACE
@@ -63,11 +66,12 @@ class AdaptiveStep:
     max_steps: int = 10_000
     norm: NormName = "rms"
     per_sample: bool = False
+    max_seconds: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("rtol", "atol", "first_step"):
+        for name in ("rtol", "atol", "first_step", "max_seconds"):
             given = getattr(self, name)
-            if name != "first_step" or given is not None:
+            if name not in ("first_step", "max_seconds") or given is not None:
                 object.__setattr__(self, name, positive("AdaptiveStep", name, given))
         object.__setattr__(self, "max_steps", whole("AdaptiveStep", "max_steps", self.max_steps))
         if self.norm not in ("rms", "max"):
@@ -130,7 +134,12 @@ class AdaptiveStep:
         """
         refuse_batched(x)
         limits = Limits(
-            self.rtol, self.atol, self.first_step, self.max_steps, self.too_many(algorithm)
+            self.rtol,
+            self.atol,
+            self.first_step,
+            self.max_steps,
+            self.too_many(algorithm),
+            self.max_seconds,
         )
         return SampleSolve(limits, algorithm, field, x, t_span, sample_norm(mask)).run()
 
@@ -171,6 +180,7 @@ class AdaptiveSolve:
         self.x, self.stats, self.norm = x, stats, norm
         self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
         self.tried = 0
+        self.deadline = Deadline(settings.max_seconds)
 
     def run(self) -> Iterator[Step]:
         """Yield the accepted steps."""
@@ -179,14 +189,13 @@ class AdaptiveSolve:
         controller = PIController(self.error_order)
         while self.t != self.end:
             step, ratio = self._try(length, slope)
+            self.stats.note_step(step.t, step.dt, ratio, accepted=ratio <= 1.0)
             if ratio <= 1.0:
-                self.stats.accepted += 1
                 yield step
                 self.t, self.x = step.t1, step.x1
                 slope = step.slope_at_end(self.rhs) if self.t != self.end else slope
                 length *= controller.after_acceptance(ratio)
             else:
-                self.stats.rejected += 1
                 length = abs(step.dt) * controller.after_rejection(ratio)
                 self._check_length(length, step, ratio)
 
@@ -229,6 +238,8 @@ class AdaptiveSolve:
     def _spend_step(self, dt: float, slope: Tensor) -> None:
         if self.tried == self.settings.max_steps:
             self._fail(MaxStepsError, self.settings.too_many(self.algorithm), dt, slope)
+        if self.deadline.has_passed:
+            self._fail(MaxSecondsError, too_long(self.settings.max_seconds), dt, slope)
         self.tried += 1
 
     @torch.no_grad()
