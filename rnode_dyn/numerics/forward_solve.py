@@ -1,5 +1,6 @@
 """One forward solve, from its first step to its solution, or to where it was stopped."""
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,6 +22,7 @@ from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.integrator import Integrator
 from rnode_dyn.numerics.stepping.progress import SolveProgress
 from rnode_dyn.numerics.stepping.watch import SolveWatch
+from rnode_dyn.numerics.structure import Structure
 
 Listener = Callable[[Step], object]
 
@@ -34,6 +36,7 @@ class ForwardSolve:
         sensitivity: How to differentiate.
         given: The times to save the state at, as they were given.
         times: As floats.
+        structure: Of the state, where the problem's is a packed one.
     """
 
     def __init__(
@@ -43,10 +46,11 @@ class ForwardSolve:
         sensitivity: Sensitivity,
         given: Sequence[Any],
         times: Sequence[float],
+        structure: Structure | None = None,
     ) -> None:
         self.problem, self.integrator, self.sensitivity = problem, integrator, sensitivity
         self.given, self.times = list(given), list(times)
-        self.stats = SolveStats()
+        self.structure, self.stats = structure, SolveStats()
 
     def run(self, listener: Listener | None, progress: bool, keeps_steps: bool) -> Solution:
         """Solve, and return the solution.
@@ -57,7 +61,8 @@ class ForwardSolve:
             keeps_steps: Whether to keep the steps, where they are cheap.
         """
         bar = SolveProgress(self.problem.span, self.stats) if progress else None
-        listeners = [each for each in (listener, bar) if each is not None]
+        heard = None if listener is None else self._whole_steps(listener)
+        listeners = [each for each in (heard, bar) if each is not None]
         watch = SolveWatch(keeps_steps and self._steps_are_cheap(), listeners)
         started = replace(self.problem, x0=start_at(self.problem, self.stats))
         try:
@@ -73,6 +78,22 @@ class ForwardSolve:
         watch.forget()
         x = saved_at(self.problem, x, self.given, self.stats)
         return self._solution(self._told(), x, reading)
+
+    def _whole_steps(self, listener: Listener) -> Listener:
+        """What is told of a packed step as one of the structure."""
+        structure = self.structure
+        if structure is None:
+            return listener
+
+        def listen(step: Step) -> None:
+            whole = copy.copy(step)
+            whole.x0, whole.x1 = structure.unpack(step.x0), structure.unpack(step.x1)
+            whole.slopes = tuple(structure.unpack(slope) for slope in step.slopes)
+            whole.error = None if step.error is None else structure.unpack(step.error)
+            whole.end_slope = None if step.end_slope is None else structure.unpack(step.end_slope)
+            listener(whole)
+
+        return listen
 
     def _integrate(self, started: ODEProblem, watch: SolveWatch) -> Tensor:
         integrator = replace(self.integrator, watch=watch)
@@ -94,7 +115,8 @@ class ForwardSolve:
 
     def _solution(self, t: Tensor, x: Tensor, reading: Reading | None) -> Solution:
         reader = None if reading is None else Reader(self.problem, reading, self.stats)
-        return Solution(t, x, self.stats, reader)
+        whole = x if self.structure is None else self.structure.unpack(x)
+        return Solution(t, whole, self.stats, reader, self.structure)
 
     @torch.no_grad()
     def _so_far(self, started: ODEProblem, watch: SolveWatch, error: BaseException) -> Solution:

@@ -10,6 +10,7 @@ from rnode_dyn.numerics.asked_times import AskedTimes, asked_times
 from rnode_dyn.numerics.reading import Reader
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.step_log import StepLog
+from rnode_dyn.numerics.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,8 @@ class Solution:
 
     Attributes:
         t: The saved times, ``(len(t),)``.
-        x: The states there, ``(len(t), batch, *event)``.
+        x: The states there, ``(len(t), batch, *event)``; of a structured state the structure, each
+            leaf of which has the times first.
         stats: What the solve cost.
 
     Example:
@@ -38,11 +40,12 @@ class Solution:
     """
 
     t: Tensor
-    x: Tensor
+    x: Any
     stats: SolveStats
     reader: Reader | None = field(default=None, repr=False)
+    structure: Structure | None = field(default=None, repr=False)
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Any]:
         """Yield the times, then the states."""
         yield self.t
         yield self.x
@@ -56,7 +59,7 @@ class Solution:
         """
         return self.stats.steps
 
-    def __call__(self, t: Any, per_sample: bool = False) -> Tensor:
+    def __call__(self, t: Any, per_sample: bool = False) -> Any:
         """Return the state at any time of the span, by the algorithm's own interpolant.
 
         Gradients reach what those of ``x`` reach, and a time that is a tensor which wants one:
@@ -78,9 +81,9 @@ class Solution:
             RuntimeError: if the field is needed, and is not what was solved any more.
         """
         reader, asked = self._asked(t, per_sample)
-        return reader.states(asked, per_sample)
+        return self._whole(reader.states(asked, per_sample))
 
-    def derivative(self, t: Any, per_sample: bool = False) -> Tensor:
+    def derivative(self, t: Any, per_sample: bool = False) -> Any:
         """Return dx/dt at any time of the span: the field there, f(t, x(t)).
 
         It is as accurate as the state, and one evaluation a time.
@@ -90,7 +93,10 @@ class Solution:
             per_sample: Likewise.
         """
         reader, asked = self._asked(t, per_sample)
-        return reader.slopes(asked, per_sample)
+        return self._whole(reader.slopes(asked, per_sample))
+
+    def _whole(self, flat: Tensor) -> Any:
+        return flat if self.structure is None else self.structure.unpack(flat)
 
     def _asked(self, t: Any, per_sample: bool) -> tuple[Reader, AskedTimes]:
         if self.reader is None:
@@ -99,7 +105,7 @@ class Solution:
                 "that it comes from kept no steps."
             )
         asked = asked_times(t, self.reader.span, self.reader.problem.time_rounding)
-        batch = self.x.shape[1]
+        batch = len(self.reader.problem.x0)
         if per_sample and (asked.is_single or len(asked.given) != batch):
             raise ValueError(
                 f"per_sample=True takes one time for each of the {batch} samples, and "

@@ -10,6 +10,7 @@ from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.algorithms.from_torchdyn import as_algorithm
 from rnode_dyn.numerics.algorithms.tsitouras import Tsit5
 from rnode_dyn.numerics.forward_solve import ForwardSolve
+from rnode_dyn.numerics.packing import packed, packed_stepping
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.save_times import as_list, save_times
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
@@ -116,7 +117,11 @@ def solve(
     _check_heard(solver, callback, progress)
     given = list(problem.t_span) if save_at is None else as_list(save_at)
     times = save_times(problem.span, given, problem.time_rounding)
-    solve_once = ForwardSolve(problem, solver.integrator, solver.sensitivity, given, times)
+    stepping = packed_stepping(solver.stepping, problem)
+    integrator = Integrator(solver.algorithm, stepping)
+    solve_once = ForwardSolve(
+        packed(problem), integrator, solver.sensitivity, given, times, problem.structure
+    )
     return solve_once.run(callback, progress, keeps_steps=save_at is None)
 
 

@@ -1,5 +1,6 @@
 """What a solve cost, counted while it runs."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from torch import Tensor
 from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
 from rnode_dyn.numerics.slope import check_slope, check_unchanged, first_evaluation, version_of
 from rnode_dyn.numerics.step_log import StepLog, StepRecord
+
+
+_OF_STEPS = ("accepted", "rejected", "records", "accepted_per_sample", "rejected_per_sample")
 
 
 @dataclass
@@ -69,14 +73,14 @@ class SolveStats:
     @contextmanager
     def steps_known(self) -> Iterator[None]:
         """Count evaluations only: the steps made within have been counted before."""
-        accepted, rejected, records = self.accepted, self.rejected, list(self.records)
-        each = self.accepted_per_sample, self.rejected_per_sample
-        each = tuple(None if counts is None else counts.clone() for counts in each)
+        before = {name: getattr(self, name) for name in _OF_STEPS}
+        for name, known in before.items():
+            setattr(self, name, copy.deepcopy(known))
         try:
             yield
         finally:
-            self.accepted, self.rejected, self.records = accepted, rejected, records
-            self.accepted_per_sample, self.rejected_per_sample = each
+            for name, known in before.items():
+                setattr(self, name, known)
 
 
 class CountedField:

@@ -33,6 +33,7 @@ from tests.numerics.cases import FORWARD, REVERSED, SENSITIVITIES, Span, float64
 EACH_SENSITIVITY = pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=str)
 STEPPINGS = [FixedStep(0.125), AdaptiveStep(1e-4, 1e-4, first_step=0.125, max_steps=60)]
 EACH_STEPPING = pytest.mark.parametrize("stepping", STEPPINGS, ids=["fixed", "adaptive"])
+BY_SAMPLE = Solver(stepping=AdaptiveStep(per_sample=True))
 EACH_WAY = pytest.mark.parametrize("span", [FORWARD, REVERSED], ids=["forward", "reversed"])
 
 
@@ -210,6 +211,8 @@ def test_an_error_crosses_processes_without_its_solution(
     [
         (lambda p: solve(p, callback=3), TypeError, "callback"),  # type: ignore[arg-type]
         (lambda p: solve(p, progress="yes"), TypeError, "progress"),  # type: ignore[arg-type]
+        (lambda p: solve(p, BY_SAMPLE, callback=print), ValueError, "per_sample"),
+        (lambda p: solve(p, BY_SAMPLE, progress=True), ValueError, "per_sample"),
         (lambda p: AdaptiveStep(max_seconds=0), ValueError, "max_seconds"),
         (lambda p: FixedStep(0.1, "soon"), ValueError, "max_seconds"),  # type: ignore[arg-type]
     ],

@@ -4,10 +4,11 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_is_leaf, tree_map
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.errors import (
@@ -43,8 +44,9 @@ class AdaptiveStep:
     & Wanner, Solving ODEs I, II.4).
 
     Args:
-        rtol: Relative tolerance.
-        atol: Absolute tolerance.
+        rtol: Relative tolerance: a number; or one for each leaf of a structured state, in a
+            structure like it; or one for each entry of a sample, in a tensor of its shape.
+        atol: Absolute tolerance, likewise.
         first_step: Length of the first step that is tried; left out, it is estimated.
         max_steps: Steps, rejected ones included, after which the solve gives up.
         norm: ``"rms"`` averages the error over the batch, as other libraries do; with ``"max"``
@@ -60,8 +62,8 @@ class AdaptiveStep:
                      per_sample=False)
     """
 
-    rtol: float = 1e-5
-    atol: float = 1e-5
+    rtol: Any = 1e-5
+    atol: Any = 1e-5
     first_step: float | None = None
     max_steps: int = 10_000
     norm: NormName = "rms"
@@ -69,10 +71,12 @@ class AdaptiveStep:
     max_seconds: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("rtol", "atol", "first_step", "max_seconds"):
-            given = getattr(self, name)
-            if name not in ("first_step", "max_seconds") or given is not None:
-                object.__setattr__(self, name, positive("AdaptiveStep", name, given))
+        for name in ("rtol", "atol"):
+            object.__setattr__(self, name, _tolerance(name, getattr(self, name)))
+        for name in ("first_step", "max_seconds"):
+            if getattr(self, name) is not None:
+                number = positive("AdaptiveStep", name, getattr(self, name))
+                object.__setattr__(self, name, number)
         object.__setattr__(self, "max_steps", whole("AdaptiveStep", "max_steps", self.max_steps))
         if self.norm not in ("rms", "max"):
             raise ValueError(
@@ -150,6 +154,20 @@ class AdaptiveStep:
             f"stiff or the tolerance too small for a method of order {algorithm.order}; take a "
             "method of higher order, or raise rtol and atol, or AdaptiveStep(max_steps=…)"
         )
+
+
+def _tolerance(name: str, given: Any) -> Any:
+    """A positive number, a tensor of such, or a structure of either."""
+    if isinstance(given, Tensor) and given.dim() > 0:
+        if given.requires_grad or not bool((given > 0).all() & given.isfinite().all()):
+            raise ValueError(
+                f"AdaptiveStep: {name} is a tensor that holds something else than positive "
+                "numbers, or wants a gradient: write .detach(), and values above 0."
+            )
+        return given
+    if tree_is_leaf(given):
+        return positive("AdaptiveStep", name, given)
+    return tree_map(lambda leaf: _tolerance(name, leaf), given)
 
 
 def refuse_batched(tensor: Tensor) -> None:

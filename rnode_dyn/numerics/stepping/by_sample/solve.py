@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -43,8 +43,8 @@ class Limits:
         max_seconds: Seconds that the solve may take.
     """
 
-    rtol: float
-    atol: float
+    rtol: Any
+    atol: Any
     first_step: float | None
     max_steps: int
     too_many: str
