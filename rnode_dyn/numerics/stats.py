@@ -13,7 +13,6 @@ from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
 from rnode_dyn.numerics.slope import check_slope, check_unchanged, first_evaluation, version_of
 from rnode_dyn.numerics.step_log import StepLog, StepRecord
 
-
 _OF_STEPS = ("accepted", "rejected", "records", "accepted_per_sample", "rejected_per_sample")
 
 
