@@ -55,6 +55,7 @@ from .numerics.algorithms.tableau import ButcherTableau as ButcherTableau
 from .numerics.algorithms.tsitouras import Tsit5 as Tsit5
 from .numerics.algorithms.verner7 import Vern7 as Vern7
 from .numerics.algorithms.verner9 import Vern9 as Vern9
+from .numerics.ensemble import solve_ensemble as solve_ensemble
 from .numerics.errors import MaxSecondsError as MaxSecondsError
 from .numerics.errors import MaxStepsError as MaxStepsError
 from .numerics.errors import NonFiniteStateError as NonFiniteStateError

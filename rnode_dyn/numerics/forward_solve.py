@@ -22,7 +22,6 @@ from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.integrator import Integrator
 from rnode_dyn.numerics.stepping.progress import SolveProgress
 from rnode_dyn.numerics.stepping.watch import SolveWatch
-from rnode_dyn.numerics.structure import Structure
 
 Listener = Callable[[Step], object]
 
@@ -36,7 +35,7 @@ class ForwardSolve:
         sensitivity: How to differentiate.
         given: The times to save the state at, as they were given.
         times: As floats.
-        structure: Of the state, where the problem's is a packed one.
+        whole: How a state becomes what it was before it was packed.
     """
 
     def __init__(
@@ -46,11 +45,11 @@ class ForwardSolve:
         sensitivity: Sensitivity,
         given: Sequence[Any],
         times: Sequence[float],
-        structure: Structure | None = None,
+        whole: Callable[[Tensor], Any] | None = None,
     ) -> None:
         self.problem, self.integrator, self.sensitivity = problem, integrator, sensitivity
         self.given, self.times = list(given), list(times)
-        self.structure, self.stats = structure, SolveStats()
+        self.whole, self.stats = whole, SolveStats()
 
     def run(self, listener: Listener | None, progress: bool, keeps_steps: bool) -> Solution:
         """Solve, and return the solution.
@@ -80,17 +79,17 @@ class ForwardSolve:
         return self._solution(self._told(), x, reading)
 
     def _whole_steps(self, listener: Listener) -> Listener:
-        """What is told of a packed step as one of the structure."""
-        structure = self.structure
-        if structure is None:
+        """What is told of a step, of one that is as it was before it was packed."""
+        unpack = self.whole
+        if unpack is None:
             return listener
 
         def listen(step: Step) -> None:
             whole = copy.copy(step)
-            whole.x0, whole.x1 = structure.unpack(step.x0), structure.unpack(step.x1)
-            whole.slopes = tuple(structure.unpack(slope) for slope in step.slopes)
-            whole.error = None if step.error is None else structure.unpack(step.error)
-            whole.end_slope = None if step.end_slope is None else structure.unpack(step.end_slope)
+            whole.x0, whole.x1 = unpack(step.x0), unpack(step.x1)
+            whole.slopes = tuple(unpack(slope) for slope in step.slopes)
+            whole.error = None if step.error is None else unpack(step.error)
+            whole.end_slope = None if step.end_slope is None else unpack(step.end_slope)
             listener(whole)
 
         return listen
@@ -115,8 +114,8 @@ class ForwardSolve:
 
     def _solution(self, t: Tensor, x: Tensor, reading: Reading | None) -> Solution:
         reader = None if reading is None else Reader(self.problem, reading, self.stats)
-        whole = x if self.structure is None else self.structure.unpack(x)
-        return Solution(t, whole, self.stats, reader, self.structure)
+        whole = x if self.whole is None else self.whole(x)
+        return Solution(t, whole, self.stats, reader, self.whole)
 
     @torch.no_grad()
     def _so_far(self, started: ODEProblem, watch: SolveWatch, error: BaseException) -> Solution:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnode_dyn.numerics.at_times import Wrapped
+from rnode_dyn.numerics.calling import as_called
 from rnode_dyn.numerics.errors import SolverError, first_line
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.slope import check_slope
@@ -16,7 +18,7 @@ from rnode_dyn.numerics.stepping.base import Stepping
 from rnode_dyn.numerics.structure import Leaf, Structure, mask_of
 
 
-class PackedField:
+class PackedField(Wrapped):
     """A field of a structured state as a field of one tensor ``(batch, size)``.
 
     Args:
@@ -33,6 +35,24 @@ class PackedField:
     ) -> None:
         self.field, self.called, self.structure = field, called, structure
         self.is_new = True
+
+    @property
+    def written(self) -> Callable:
+        """The field as it was written, by which it is told whether it takes a time a sample."""
+        return self.field
+
+    @property
+    def of_samples(self) -> Callable[[Tensor], "PackedField"] | None:
+        """The field of some samples, where it hands that out."""
+        offered = getattr(self.field, "of_samples", None)
+        if offered is None:
+            return None
+
+        def of_samples(samples: Tensor) -> "PackedField":
+            field = offered(samples)
+            return PackedField(field, as_called(field), self.structure)
+
+        return of_samples
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         """Evaluate the field; its answer must have the structure of the state."""

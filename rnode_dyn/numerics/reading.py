@@ -18,6 +18,7 @@ from rnode_dyn.numerics.stats import CountedField, SolveStats
 from rnode_dyn.numerics.stepping.dense import DenseSolution
 from rnode_dyn.numerics.stepping.integrator import Integrator
 from rnode_dyn.numerics.stepping.watch import SolveWatch
+from rnode_dyn.numerics.transforms import is_batched
 
 
 class Reading(Protocol):
@@ -120,7 +121,8 @@ class SolvedAgain:
 
 
 def _refuse_unless(same: Tensor) -> None:
-    if not bool(same):
+    # Within vmap nothing can be read.
+    if not is_batched(same) and not bool(same):
         raise RuntimeError(
             "the solution is asked for between its saved states, and the field is not the one that "
             "was solved any more: at the same time and state it comes out different, so that it "

@@ -1,6 +1,6 @@
 """What a solve returns: the states it saved, and the state at any other time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,6 @@ from rnode_dyn.numerics.asked_times import AskedTimes, asked_times
 from rnode_dyn.numerics.reading import Reader
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.step_log import StepLog
-from rnode_dyn.numerics.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +42,7 @@ class Solution:
     x: Any
     stats: SolveStats
     reader: Reader | None = field(default=None, repr=False)
-    structure: Structure | None = field(default=None, repr=False)
+    whole: Callable[[Tensor], Any] | None = field(default=None, repr=False)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the times, then the states."""
@@ -96,7 +95,7 @@ class Solution:
         return self._whole(reader.slopes(asked, per_sample))
 
     def _whole(self, flat: Tensor) -> Any:
-        return flat if self.structure is None else self.structure.unpack(flat)
+        return flat if self.whole is None else self.whole(flat)
 
     def _asked(self, t: Any, per_sample: bool) -> tuple[Reader, AskedTimes]:
         if self.reader is None:

@@ -112,17 +112,37 @@ def solve(
         >>> abs(solution(0.25).item() - math.exp(-0.25)) < 1e-4
         True
     """
+    return solve_as(None, problem, solver, save_at, callback, progress)
+
+
+def solve_as(
+    whole: Callable[[Tensor], Any] | None,
+    problem: ODEProblem,
+    solver: Solver | None = None,
+    save_at: Sequence[Any] | Tensor | None = None,
+    callback: Callable[[Step], object] | None = None,
+    progress: bool = False,
+) -> Solution:
+    """Solve as :func:`solve` does, and return states in another form.
+
+    Args:
+        whole: What makes it of a state of one tensor; left out, it is the problem's own structure.
+        problem: What to solve.
+        solver: How.
+        save_at: Times to return the state at.
+        callback: What is called with each accepted step.
+        progress: Whether to show how far the solve has come.
+    """
     solver = Solver() if solver is None else solver
     _check_kinds(problem, solver, callback, progress)
     _check_heard(solver, callback, progress)
     given = list(problem.t_span) if save_at is None else as_list(save_at)
     times = save_times(problem.span, given, problem.time_rounding)
-    stepping = packed_stepping(solver.stepping, problem)
-    integrator = Integrator(solver.algorithm, stepping)
-    solve_once = ForwardSolve(
-        packed(problem), integrator, solver.sensitivity, given, times, problem.structure
-    )
-    return solve_once.run(callback, progress, keeps_steps=save_at is None)
+    integrator = Integrator(solver.algorithm, packed_stepping(solver.stepping, problem))
+    if whole is None and problem.structure is not None:
+        whole = problem.structure.unpack
+    once = ForwardSolve(packed(problem), integrator, solver.sensitivity, given, times, whole)
+    return once.run(callback, progress, keeps_steps=save_at is None)
 
 
 def _check_heard(solver: Solver, callback: object, progress: bool) -> None:
