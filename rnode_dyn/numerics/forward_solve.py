@@ -62,7 +62,8 @@ class ForwardSolve:
         bar = SolveProgress(self.problem.span, self.stats) if progress else None
         heard = None if listener is None else self._whole_steps(listener)
         listeners = [each for each in (heard, bar) if each is not None]
-        watch = SolveWatch(keeps_steps and self._steps_are_cheap(), listeners)
+        keeps_steps = keeps_steps and self._steps_are_cheap()
+        watch = SolveWatch(self.integrator.algorithm if keeps_steps else None, listeners)
         started = replace(self.problem, x0=start_at(self.problem, self.stats))
         try:
             with bar or nullcontext():

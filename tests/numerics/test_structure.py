@@ -96,12 +96,15 @@ def size_of(leaves: list[Tensor]) -> Tensor:
     return sum((x.sin() * torch.linspace(1, 2, x.shape[-1]).double()).sum() for x in whole)  # type: ignore[return-value]
 
 
-@EACH_STRUCTURE
-@EACH_SENSITIVITY
-@EACH_STEPPING
+CASES = [("nested", s, step) for s in SENSITIVITIES for step in STEPPINGS]
+CASES += [(name, DiscreteAdjoint(), STEPPINGS[0]) for name in STRUCTURES if name != "nested"]
+
+
+@pytest.mark.parametrize(("name", "sensitivity", "stepping"), CASES, ids=str)
 def test_values_and_gradients(
-    stepping: FixedStep | AdaptiveStep, sensitivity: Sensitivity, make: Callable[..., Any]
+    name: str, sensitivity: Sensitivity, stepping: FixedStep | AdaptiveStep
 ) -> None:
+    make = STRUCTURES[name]
     growth = Growth(make)
     solution = solve(growth.problem(), Solver(Dopri5(), stepping, sensitivity))
     assert type(solution.x) is type(make(*growth.start))

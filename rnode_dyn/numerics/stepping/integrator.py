@@ -40,7 +40,7 @@ class Integrator:
         norm = self.stepping.error_norm(problem.error_mask)
         span = problem.span
         steps = self.stepping.steps(self.algorithm, rhs, problem.x0, span, stats, norm)
-        return self.watch.over(steps)
+        return self.watch.over(steps, self.algorithm)
 
     def reader(self, rhs: RightHandSide, times: Sequence[float]) -> StateReader:
         """Return what reads the states at ``times`` off a forward solve's steps."""

@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
-from rnode_dyn.numerics.algorithms.base import Step
+from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 
 
 class SolveWatch:
     """Sees every accepted step and every saved state of one forward solve.
 
     Args:
-        keeps_steps: Whether the steps are kept, for reading states between their ends.
+        keeps_steps_of: The algorithm whose steps are kept, for reading states between their ends.
+            Those of another, which a sensitivity may put in its place, only that could read.
         listeners: What is called with each accepted step.
 
     Attributes:
@@ -22,18 +23,21 @@ class SolveWatch:
     """
 
     def __init__(
-        self, keeps_steps: bool = False, listeners: Sequence[Callable[[Step], object]] = ()
+        self,
+        keeps_steps_of: Algorithm | None = None,
+        listeners: Sequence[Callable[[Step], object]] = (),
     ) -> None:
-        self.keeps_steps, self.listeners = keeps_steps, listeners
+        self.keeps_steps_of, self.listeners = keeps_steps_of, listeners
         self.steps: list[Step] = []
         self.saved: dict[int, Tensor] = {}
         self.last: tuple[float, Tensor] | None = None
 
-    def over(self, steps: Iterator[Step]) -> Iterator[Step]:
-        """Pass the steps on."""
+    def over(self, steps: Iterator[Step], algorithm: Algorithm) -> Iterator[Step]:
+        """Pass the steps of an algorithm on."""
+        keeps = algorithm is self.keeps_steps_of
         for step in steps:
             self.last = (step.t1, step.x1)
-            if self.keeps_steps:
+            if keeps:
                 self._keep(step)
             for listener in self.listeners:
                 # One of its own: whoever steps may empty the other.
