@@ -1,6 +1,9 @@
 """What a solve cost, counted while it runs."""
 
-from collections.abc import Callable
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -8,6 +11,9 @@ from torch import Tensor
 
 from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
 from rnode_dyn.numerics.slope import check_slope, check_unchanged, first_evaluation, version_of
+from rnode_dyn.numerics.step_log import StepLog, StepRecord
+
+_OF_STEPS = ("accepted", "rejected", "records", "accepted_per_sample", "rejected_per_sample")
 
 
 @dataclass
@@ -34,6 +40,46 @@ class SolveStats:
     nfe_per_sample: Tensor | None = field(default=None, compare=False)
     accepted_per_sample: Tensor | None = field(default=None, compare=False)
     rejected_per_sample: Tensor | None = field(default=None, compare=False)
+    records: list[tuple[float, float, float, bool]] = field(
+        default_factory=list, repr=False, compare=False
+    )
+
+    def note_step(
+        self, t: float, dt: float, error: float = math.nan, accepted: bool = True
+    ) -> None:
+        """Count a step that was tried; ``error`` is a multiple of the tolerance."""
+        if accepted:
+            self.accepted += 1
+        else:
+            self.rejected += 1
+        # Bare: records are made of them when somebody asks.
+        self.records.append((t, dt, error, accepted))
+
+    @property
+    def steps(self) -> StepLog:
+        """Every step that was tried: its ``t``, ``dt``, ``error`` and whether it was accepted.
+
+        Raises:
+            ValueError: where every sample made steps of its own.
+        """
+        if self.accepted_per_sample is not None:
+            raise ValueError(
+                "with AdaptiveStep(per_sample=True) every sample makes steps of its own, and no "
+                "list tells them all: stats.accepted_per_sample and rejected_per_sample count them."
+            )
+        return StepLog([StepRecord(*record) for record in self.records])
+
+    @contextmanager
+    def steps_known(self) -> Iterator[None]:
+        """Count evaluations only: the steps made within have been counted before."""
+        before = {name: getattr(self, name) for name in _OF_STEPS}
+        for name, known in before.items():
+            setattr(self, name, copy.deepcopy(known))
+        try:
+            yield
+        finally:
+            for name, known in before.items():
+                setattr(self, name, known)
 
 
 class CountedField:

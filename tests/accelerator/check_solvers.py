@@ -24,6 +24,7 @@ from rnode_dyn import (
     Vern7,
     Vern9,
     solve,
+    solve_ensemble,
 )
 from tests.accelerator.twins import Figures, agree, gradients
 from tests.flows.cases import ALGORITHMS, EMBEDDED, SENSITIVITIES, SmallField, name_of
@@ -57,6 +58,37 @@ def solved(solver: Solver, field: nn.Module, x0: Tensor) -> Figures:
 def test_every_sensitivity(solver: Solver, sensitivity) -> None:
     solver = Solver(solver.algorithm, solver.stepping, sensitivity)
     agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
+
+
+def read(solver: Solver, field: nn.Module, x0: Tensor) -> Figures:
+    x0.requires_grad_()
+    t = torch.tensor([0.7, 0.3, 0.9]).to(x0).requires_grad_()
+    solution = solve(ODEProblem(field, x0, (0.0, 1.0)), solver)
+    both = solution(t), solution.derivative(t, per_sample=True)
+    (both[0].sin().sum() + both[1].sin().sum()).backward()
+    return {"x": both[0], "slope": both[1], **gradients([x0, t, *field.parameters()])}
+
+
+def of_many(solver: Solver, fields: list[nn.Module], x0: Tensor) -> Figures:
+    stack, buffers = torch.func.stack_module_state(fields)
+    solution = solve_ensemble(ODEProblem(fields[0], x0, (0.0, 1.0)), solver, (stack, buffers))
+    solution.x.sin().sum().backward()
+    return {"x": solution.x, **gradients(list(stack.values()))}
+
+
+@pytest.mark.parametrize("stepping", [FIXED, AdaptiveStep(1e-6, 1e-6, per_sample=True)], ids=repr)
+def test_an_ensemble(stepping) -> None:
+    solver = Solver(Tsit5(), stepping)
+    agree(
+        lambda: (nn.ModuleList([SmallField(), SmallField()]), start()),
+        lambda fields, x0: of_many(solver, list(fields), x0),
+    )
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+def test_any_time_of_the_span(sensitivity) -> None:
+    solver = Solver(Tsit5(), FIXED, sensitivity)
+    agree(lambda: (SmallField(), start()), lambda *parts: read(solver, *parts))
 
 
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, *MORE], ids=name_of)

@@ -100,6 +100,15 @@ class Algorithm(ABC):
         return None
 
     @property
+    def interpolation_order(self) -> int:
+        """Order of dense output: within one step its error is O(dt^(order + 1)).
+
+        Over a solve, states between the steps converge at this order plus one, and no faster than
+        the method itself.
+        """
+        return min(self.order, 3) if self.order <= 4 else self.order
+
+    @property
     def backpropagates(self) -> bool:
         """Whether autograd sees through a step."""
         return True
