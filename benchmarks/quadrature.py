@@ -201,7 +201,7 @@ def main(path: str, points: int = 100, rounds: int = 15) -> None:
             table.add_row(str(way), *counts(model), f"{ratios[way]:.2f}", *found)
     console = Console(width=130)
     console.print(table)
-    spread = float(noises.std(0).mean())
+    spread = float(noises.var(0).mean().sqrt())
     if spread:
         console.print(f"spread by {before[0]}: {spread:.2g} nats a sample")
 
