@@ -89,7 +89,7 @@ def test_integrals_at_nodes(sensitivity, rule) -> None:
     agree(
         lambda: (
             RegularizedFlow(
-                SmallField(), solver, DIVERGENCES[0], REGULARIZERS,
+                SmallField(), solver, DIVERGENCES[-1], REGULARIZERS,
                 quadrature=Quadrature(rule, nodes=3),
                 penalty_quadrature=Quadrature(rule, nodes=1),
             ),
