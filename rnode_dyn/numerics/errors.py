@@ -55,5 +55,9 @@ class MaxStepsError(SolverError):
     """The step budget was spent before the end of the time span."""
 
 
+class NewtonError(SolverError):
+    """An implicit step whose equations could not be solved: Newton's iteration, or a matrix."""
+
+
 class StepSizeUnderflowError(SolverError):
     """The tolerance asks for steps too small to change the time in this precision."""

@@ -14,6 +14,7 @@ from rnode_dyn.numerics.numbers import positive
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm, named_norm
+from rnode_dyn.numerics.stepping.unsolved import not_solved
 from rnode_dyn.numerics.transforms import is_batched
 
 
@@ -65,6 +66,8 @@ class FixedStep:
         for start, end in pairwise(times):
             step = algorithm.advance(rhs, start, end - start, x, slope)
             step.ends_at = end
+            if step.failure is not None:
+                raise not_solved(step, stats.accepted + 1, rhs)
             stats.accepted += 1
             finite.append(_finite_samples(step.x1))
             yield step
