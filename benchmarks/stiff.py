@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,11 @@ from rnode_dyn import (
     solve,
 )
 
-TOLERANCES = [1e-3, 1e-4, 1e-5, 1e-6, 1e-7]
+TOLERANCES = [1e-3, 1e-4, 1e-5, 1e-6]
 OURS = [Rosenbrock23(), Kvaerno3(), Kvaerno5(), Rodas5P()]
 THEIRS = ["Radau", "LSODA"]
 # A method of low order at a small tolerance takes longer than it is worth.
-SMALLEST = {2: 1e-4, 3: 1e-5, 5: 1e-7}
+SMALLEST = {2: 1e-3, 3: 1e-4, 5: 1e-6}
 MOST_STEPS = 20_000
 WANTED = 1e-6
 
@@ -80,8 +81,8 @@ class Stiff:
 
     @cached_property
     def reference(self) -> np.ndarray:
-        """The end state by Radau at 1e-13."""
-        return self.scipy("Radau", 1e-13)[0]
+        """The end state by Radau at 1e-11."""
+        return self.scipy("Radau", 1e-11)[0]
 
     def error(self, end: np.ndarray) -> float:
         """Largest error of an entry, relative to its size."""
@@ -181,13 +182,13 @@ def evaluations_at(runs: list[Run], method: str, wanted: float) -> float:
     return min(found, default=math.nan)
 
 
-def tell(console: Console, problem: Stiff, runs: list[Run]) -> None:
+def tell(console: Console, name: str, runs: list[Run]) -> None:
     """Print one problem's runs."""
     table = Table("method", "tolerance", "error", "evaluations", "Jacobians", "seconds")
     for run in sorted(runs, key=lambda r: (r.method, -r.tolerance)):
         figures = [f"{run.tolerance:.0e}", f"{run.error:.1e}", str(run.evaluations)]
         table.add_row(run.method, *figures, str(run.jacobians), f"{run.seconds:.2f}")
-    console.print(problem.name)
+    console.print(name)
     console.print(table)
 
 
@@ -229,11 +230,13 @@ def main() -> None:
     """Run, print, and draw where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--processes", type=int, default=1, help="problems at once")
     arguments = parser.parse_args()
-    console, results = Console(width=100), {}
-    for problem in PROBLEMS:
-        results[problem.name] = runs_of(problem)
-        tell(console, problem, results[problem.name])
+    console, names = Console(width=100), [problem.name for problem in PROBLEMS]
+    with Pool(arguments.processes) as pool:
+        results = dict(zip(names, pool.map(runs_of, PROBLEMS, chunksize=1), strict=True))
+    for name, runs in results.items():
+        tell(console, name, runs)
     tell_at_wanted(console, results)
     if arguments.picture is not None:
         draw(results, arguments.picture)

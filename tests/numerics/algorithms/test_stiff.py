@@ -35,7 +35,15 @@ from tests.numerics.algorithms.test_order import (
     grid,
     solved_error,
 )
-from tests.numerics.cases import FORWARD, Counter, Span, float64, measured_order, relative_error
+from tests.numerics.cases import (
+    FORWARD,
+    REVERSED,
+    Counter,
+    Span,
+    float64,
+    measured_order,
+    relative_error,
+)
 from tests.numerics.sensitivity.test_gradients import differences, gradient
 
 STIFF = (Rosenbrock23(), Kvaerno3(), Kvaerno5(), Rodas5P())
@@ -94,8 +102,11 @@ def test_order_of_dense_output(algorithm: Algorithm, span: Span) -> None:
     assert measured_order(errors, counts) > wanted - 0.2
 
 
-@DIRECTIONS
-@pytest.mark.parametrize("sensitivity", [DiscreteAdjoint(), CheckpointedAdjoint(every=3)], ids=str)
+@pytest.mark.parametrize(
+    ("sensitivity", "span"),
+    [(DiscreteAdjoint(), REVERSED), (CheckpointedAdjoint(every=3), FORWARD)],
+    ids=["discrete-reversed", "checkpointed-forward"],
+)
 @EACH
 def test_steps_are_differentiated_exactly(
     algorithm: Algorithm, sensitivity: Sensitivity, span: Span
@@ -127,7 +138,9 @@ def test_steps_of_a_samples_own_are_refused(algorithm: Algorithm) -> None:
         Solver(algorithm, AdaptiveStep(per_sample=True))
 
 
-@pytest.mark.parametrize("algorithm", [Rodas5P(), Kvaerno5()], ids=lambda a: a.name)
+@pytest.mark.parametrize(
+    "algorithm", [Rodas5P(), pytest.param(Kvaerno5(), marks=pytest.mark.slow)], ids=lambda a: a.name
+)
 def test_robertson_against_scipy(algorithm: Algorithm) -> None:
     field, times = Robertson(), [0.4, 4e2, 4e4]
     scipy = solve_ivp(
