@@ -48,6 +48,10 @@ from .numerics.algorithms.classic import Ralston3 as Ralston3
 from .numerics.algorithms.classic import Ralston4 as Ralston4
 from .numerics.algorithms.dormand_prince import Dopri5 as Dopri5
 from .numerics.algorithms.dormand_prince import Dopri8 as Dopri8
+from .numerics.algorithms.kvaerno import Kvaerno3 as Kvaerno3
+from .numerics.algorithms.kvaerno import Kvaerno5 as Kvaerno5
+from .numerics.algorithms.rosenbrock_methods import Rodas5P as Rodas5P
+from .numerics.algorithms.rosenbrock_methods import Rosenbrock23 as Rosenbrock23
 from .numerics.algorithms.runge_kutta import ExplicitRungeKutta as ExplicitRungeKutta
 from .numerics.algorithms.strong_stability import SSPRK33 as SSPRK33
 from .numerics.algorithms.strong_stability import SSPRK54 as SSPRK54
@@ -58,6 +62,7 @@ from .numerics.algorithms.verner9 import Vern9 as Vern9
 from .numerics.ensemble import solve_ensemble as solve_ensemble
 from .numerics.errors import MaxSecondsError as MaxSecondsError
 from .numerics.errors import MaxStepsError as MaxStepsError
+from .numerics.errors import NewtonError as NewtonError
 from .numerics.errors import NonFiniteStateError as NonFiniteStateError
 from .numerics.errors import SolverError as SolverError
 from .numerics.errors import StepSizeUnderflowError as StepSizeUnderflowError

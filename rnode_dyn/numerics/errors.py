@@ -66,5 +66,9 @@ class MaxSecondsError(SolverError):
     """The seconds that the solve was given were spent before the end of the time span."""
 
 
+class NewtonError(SolverError):
+    """An implicit step whose equations could not be solved: Newton's iteration, or a matrix."""
+
+
 class StepSizeUnderflowError(SolverError):
     """The tolerance asks for steps too small to change the time in this precision."""

@@ -60,6 +60,7 @@ class Solver:
             )
         self.stepping.check(self.algorithm)
         self.sensitivity.check(self.algorithm_parameters)
+        self.sensitivity.check_algorithm(self.algorithm)
         if self.integrator.per_sample:
             self.sensitivity.check_by_sample()
 

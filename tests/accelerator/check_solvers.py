@@ -10,13 +10,19 @@ from rnode_dyn import (
     SSPRK33,
     SSPRK54,
     AdaptiveStep,
+    CheckpointedAdjoint,
     FixedStep,
+    Kvaerno3,
+    Kvaerno5,
     MaxStepsError,
+    NewtonError,
     NonFiniteStateError,
     ODEProblem,
     Ralston2,
     Ralston3,
     Ralston4,
+    Rodas5P,
+    Rosenbrock23,
     Solver,
     SolverError,
     StepSizeUnderflowError,
@@ -32,6 +38,7 @@ from tests.flows.cases import ALGORITHMS, EMBEDDED, SENSITIVITIES, SmallField, n
 pytestmark = pytest.mark.usefixtures("accel", "double_precision")
 
 MORE = [Ralston2(), Ralston3(), Ralston4(), SSPRK33(), SSPRK54(), BS5(), Vern7(), Vern9()]
+STIFF = [Rosenbrock23(), Kvaerno3(), Kvaerno5(), Rodas5P()]
 FIXED, ADAPTIVE = FixedStep(0.25), AdaptiveStep(1e-6, 1e-6)
 
 
@@ -95,6 +102,20 @@ def test_any_time_of_the_span(sensitivity) -> None:
 def test_every_algorithm_by_fixed_steps(algorithm) -> None:
     solver = Solver(algorithm, FIXED)
     agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
+
+
+@pytest.mark.parametrize("stepping", [FIXED, AdaptiveStep(1e-4, 1e-4)], ids=["fixed", "adaptive"])
+@pytest.mark.parametrize("algorithm", STIFF, ids=name_of)
+def test_methods_for_stiff_problems(algorithm, stepping) -> None:
+    solver = Solver(algorithm, stepping, CheckpointedAdjoint())
+    agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
+
+
+def test_a_singular_matrix_is_told(accel) -> None:
+    growth = 1 / (Rodas5P.tableau.gamma * 0.0625)
+    problem = ODEProblem(lambda t, x: growth * x, torch.ones(2, 1, device=accel), (0.0, 0.0625))
+    with pytest.raises(NewtonError, match="singular"):
+        solve(problem, Solver(Rodas5P(), FixedStep(0.0625)))
 
 
 @pytest.mark.parametrize("norm", ["rms", "max"])

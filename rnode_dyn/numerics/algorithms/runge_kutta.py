@@ -105,8 +105,8 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
         """State of every sample at a fraction of its own, by the same interpolant."""
         if self.tableau.interpolant is None:
             return super().interpolate_each(rhs, step, theta)
-        x = step.x0
-        for weight, slope in zip(self.tableau.weights_at(theta), step.slopes, strict=True):
+        x, slopes = step.x0, self._dense_slopes(rhs, step)
+        for weight, slope in zip(self.tableau.weights_at(theta), slopes, strict=True):
             x = x + scaled(slope, weight)
         return x
 

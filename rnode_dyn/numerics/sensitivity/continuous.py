@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.algorithms.base import Step
+from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients
@@ -226,6 +226,15 @@ def _as_parameter(part: Tensor, parameter: Tensor) -> Tensor:
 
 class ContinuousAdjoint(Adjoint):
     """An adjoint of the ODE, stepped by the forward solve's algorithm."""
+
+    def check_algorithm(self, algorithm: Algorithm) -> None:
+        """Refuse an implicit method: the adjoint is one vector, whose matrix would be of all."""
+        if algorithm.is_implicit:
+            raise ValueError(
+                f"{type(self).__name__} would solve the adjoint equation by {algorithm.name}, with "
+                "a matrix as large as the whole batch and all parameters: take DiscreteAdjoint() "
+                "or CheckpointedAdjoint(), whose gradient is exact."
+            )
 
     def check(self, algorithm_parameters: Sequence[Tensor]) -> None:
         """Refuse a hypersolver: its network corrects steps of the state, not of the adjoint."""

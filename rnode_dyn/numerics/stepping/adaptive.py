@@ -33,6 +33,7 @@ from rnode_dyn.numerics.stepping.error_norm import (
     sample_norm,
     worst_sample,
 )
+from rnode_dyn.numerics.stepping.unsolved import not_solved
 from rnode_dyn.numerics.transforms import is_batched
 
 
@@ -101,6 +102,12 @@ class AdaptiveStep:
                 f"{algorithm.name} has no error estimate, so AdaptiveStep cannot choose its steps: "
                 "write FixedStep(0.25), or take an embedded method such as Dopri5() or Tsit5()."
             )
+        if self.per_sample and algorithm.is_implicit:
+            raise ValueError(
+                f"{algorithm.name} solves for all samples at one time, and "
+                "AdaptiveStep(per_sample=True) has each at its own: drop per_sample, and say "
+                'norm="max" for every sample to meet the tolerance.'
+            )
 
     def error_norm(self, mask: Tensor | None) -> ErrorNorm:
         """Return the norm of the errors under control."""
@@ -148,11 +155,15 @@ class AdaptiveStep:
         return SampleSolve(limits, algorithm, field, x, t_span, sample_norm(mask)).run()
 
     def too_many(self, algorithm: Algorithm) -> str:
-        """What to say once all steps are spent."""
+        """Say what may have asked for so many steps, and what to write."""
+        small = f"the tolerance too small for a method of order {algorithm.order}"
+        blame, mend = f"the field is stiff or {small}", "Rodas5P(), made for stiff fields, or "
+        if algorithm.is_implicit:
+            blame, mend = small, ""
         return (
-            f"the end of the time span was not reached in {self.max_steps} steps: the field is "
-            f"stiff or the tolerance too small for a method of order {algorithm.order}; take a "
-            "method of higher order, or raise rtol and atol, or AdaptiveStep(max_steps=…)"
+            f"the end of the time span was not reached in {self.max_steps} steps: {blame}; take "
+            f"{mend}a method of higher order, or raise rtol and atol, or "
+            "AdaptiveStep(max_steps=…)"
         )
 
 
@@ -282,6 +293,8 @@ class AdaptiveSolve:
         if length > max(of_the_field, of_the_stepping):
             return
         dt = self.direction * length
+        if step.failure is not None:
+            raise not_solved(step, self.tried, self.rhs)
         if math.isinf(ratio):
             reason = "the state or the field is not finite right after this time"
             self._fail(NonFiniteStateError, reason, dt, step.x1)

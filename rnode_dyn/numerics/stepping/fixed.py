@@ -16,6 +16,7 @@ from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
 from rnode_dyn.numerics.stepping.deadline import Deadline, too_long
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm, named_norm
+from rnode_dyn.numerics.stepping.unsolved import not_solved
 from rnode_dyn.numerics.transforms import is_batched
 
 
@@ -76,6 +77,8 @@ class FixedStep:
                 self._give_up(start, end, len(finite) - 1, rhs)
             step = algorithm.advance(rhs, start, end - start, x, slope)
             step.ends_at = end
+            if step.failure is not None:
+                raise not_solved(step, stats.accepted + 1, rhs)
             stats.note_step(start, step.dt)
             finite.append(_finite_samples(step.x1))
             yield step
