@@ -44,6 +44,7 @@ from .numerics.algorithms.dormand_prince import Dopri8 as Dopri8
 from .numerics.algorithms.runge_kutta import ExplicitRungeKutta as ExplicitRungeKutta
 from .numerics.algorithms.tableau import ButcherTableau as ButcherTableau
 from .numerics.algorithms.tsitouras import Tsit5 as Tsit5
+from .numerics.checks import deferred_checks as deferred_checks
 from .numerics.errors import MaxStepsError as MaxStepsError
 from .numerics.errors import NonFiniteStateError as NonFiniteStateError
 from .numerics.errors import SolverError as SolverError

@@ -122,7 +122,7 @@ class CheckpointedRun(AdjointRun):
                 last = i + 1 == len(kept)
                 same.append(is_same(*((end.norm(), self.end_size) if last else (end, kept[i + 1]))))
                 watch.note(adjoint, self.segments[i].steps[0].t, -self.segments[i].steps[0].dt)
-        watch.conclude_all(totals, adjoint, self.problem.span[0], same)
+        watch.conclude_all(totals, self.problem.span[0], same)
         return (adjoint + grad[0] if self.saves_start else adjoint), totals
 
     def _differentiate(

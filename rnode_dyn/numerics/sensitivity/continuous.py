@@ -7,11 +7,13 @@ saved state adds its own gradient to a when the solve passes its time.
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Step
+from rnode_dyn.numerics.checks import check, retelling
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients
@@ -100,14 +102,8 @@ class ContinuousRun(AdjointRun):
             self.same.append(is_same(again, before))
 
     def _refuse_another_field(self) -> None:
-        if self.same and not bool(torch.stack(self.same).all()):
-            raise RuntimeError(
-                f"the field that {self.name} goes back along is not the one it solved: at the same "
-                "time and state it comes out different now, so that it depends on something that "
-                "changes (a counter, a buffer put in another's place, numbers drawn from "
-                "elsewhere): keep it fixed from the solve to its gradient, or take "
-                "DiscreteAdjoint()."
-            )
+        if self.same:
+            check(torch.stack(self.same).all(), partial(_another_field, self.name))
 
     def _solve_back(self, grad: Tensor) -> Gradients:
         adjoint = torch.zeros_like(grad[0])
@@ -132,25 +128,22 @@ class ContinuousRun(AdjointRun):
     def _solve(self, y: Tensor, t_span: tuple[float, float]) -> Tensor:
         integrator = self.integrator
         counts = SolveStats()
-        try:
+        with retelling(self._of_samples):
             for step in integrator.stepping.steps(
                 integrator.algorithm, self.slopes, y, t_span, counts, self.error_norm()
             ):
                 y = step.x1
-        except SolverError as error:
-            # The flat state has no samples; say which one the failing entry belongs to.
-            error.worst_sample = self._sample_of(error.worst_sample)
-            error.nfe = self.stats.nfe + self.stats.nfe_backward
-            raise
         return y
 
     def _forward_steps(self) -> Iterator[Step]:
         """The steps of the forward solve."""
         return self.integrator.steps(self.problem, self.forward_field, self.stats)
 
-    def _sample_of(self, entry: int) -> int:
+    def _of_samples(self, error: SolverError) -> SolverError:
+        """The flat state has no samples; say which one the failing entry belongs to."""
         size, batch = self.problem.x0[0].numel(), len(self.problem.x0)
-        return (entry // size) % batch
+        nfe = self.stats.nfe + self.stats.nfe_backward
+        return error.changed(worst_sample=(error.worst_sample // size) % batch, nfe=nfe)
 
     def vjp(self, t: float, x: Tensor, adjoint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return f, aᵀ ∂f/∂x and the flat aᵀ ∂f/∂θ."""
@@ -182,6 +175,15 @@ class ContinuousRun(AdjointRun):
             part.view_as(p).to(p.dtype) if used else None
             for part, p, used in zip(parts, self.parameters, self.used, strict=True)
         ]
+
+
+def _another_field(name: str) -> RuntimeError:
+    return RuntimeError(
+        f"the field that {name} goes back along is not the one it solved: at the same time and "
+        "state it comes out different now, so that it depends on something that changes (a "
+        "counter, a buffer put in another's place, numbers drawn from elsewhere): keep it fixed "
+        "from the solve to its gradient, or take DiscreteAdjoint()."
+    )
 
 
 class ContinuousAdjoint(Adjoint):

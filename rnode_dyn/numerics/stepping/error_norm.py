@@ -45,7 +45,10 @@ def named_norm(name: NormName, mask: Tensor | None = None) -> ErrorNorm:
     return lambda scaled: norm(scaled, kept.to(scaled.device))
 
 
-def worst_sample(scaled: Tensor) -> int:
-    """Index of the sample with the largest error, one that is not finite before all others."""
+def worst_sample(scaled: Tensor) -> Tensor:
+    """Index of the sample with the largest error, one that is not finite before all others.
+
+    It is 0-dim, and stays on the device until somebody wants to know.
+    """
     worst = scaled.detach().reshape(len(scaled), -1).abs().amax(1)
-    return int(torch.nan_to_num(worst, nan=torch.inf).argmax())
+    return torch.nan_to_num(worst, nan=torch.inf).argmax()
