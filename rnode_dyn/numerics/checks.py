@@ -45,9 +45,14 @@ class _Check:
 
 
 class DeferredChecks:
-    """Checks that wait to be read together; see :func:`deferred_checks`."""
+    """Checks that wait to be read together; see :func:`deferred_checks`.
 
-    def __init__(self) -> None:
+    Args:
+        on_cpu: Whether those of the CPU wait too, where whoever reads them must come so far.
+    """
+
+    def __init__(self, on_cpu: bool = False) -> None:
+        self.on_cpu = on_cpu
         self._waiting: list[_Check] = []
         self._closed = False
 
@@ -57,8 +62,8 @@ class DeferredChecks:
         return self._closed
 
     def defers(self, check: _Check) -> bool:
-        """Whether a check would wait; on the CPU, where nothing is to be waited for, none does."""
-        return not self.closed and check.passed.device.type != "cpu"
+        """Whether a check would wait."""
+        return not self.closed and (self.on_cpu or check.passed.device.type != "cpu")
 
     def add(self, check: _Check) -> None:
         """Let a check wait, or read it at once."""

@@ -168,7 +168,7 @@ class FlowTraining(pl.LightningModule):
             DivergedError: where its figures are not sound.
             SolverError: where that is because a solve broke down.
         """
-        step, self._step = self._step, StepFigures()
+        step, self._step = self._step, StepFigures(shared=self.trainer.world_size > 1)
         seen = step.read(gradient_norm(list(self.parameters())), self.trainer)
         fault = self.watch.fault(seen.loss, seen.norm, seen.bits, self.updates)
         if seen.broken:
@@ -267,6 +267,7 @@ class FlowTraining(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Start the clocks, before callbacks prepare the training."""
         lay_out(self.model, self.device)
+        self._step = StepFigures(shared=self.trainer.world_size > 1)
         self.training_clock.start()
         self.wall_clock.start()
 

@@ -66,6 +66,9 @@ class StepFigures:
 
     On a device all of it stays there until :meth:`read`.
 
+    Args:
+        shared: Whether several processes take the step.
+
     Attributes:
         loss: The mean loss.
         values: The objective's figures.
@@ -82,13 +85,14 @@ class StepFigures:
         tensor(2.5000)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: bool = False) -> None:
         self.loss: Tensor | float = 0.0
         self.values: dict[str, Tensor] = {}
         self.parts: list[Part] = []
         self.broken: SolverError | None = None
         self.gradient_broken: SolverError | None = None
-        self.checks = DeferredChecks()
+        # A process that stopped at once would leave the others waiting for its gradient.
+        self.checks = DeferredChecks(on_cpu=shared)
 
     def add(self, loss: Loss, fraction: float) -> None:
         """Take in the loss of a part, which is that fraction of the batch."""
