@@ -55,6 +55,7 @@ from .numerics.sensitivity.base import Sensitivity as Sensitivity
 from .numerics.sensitivity.checkpointed import CheckpointedAdjoint as CheckpointedAdjoint
 from .numerics.sensitivity.discrete import DiscreteAdjoint as DiscreteAdjoint
 from .numerics.sensitivity.interpolating import InterpolatingAdjoint as InterpolatingAdjoint
+from .numerics.sensitivity.reversible import ReversibleAdjoint as ReversibleAdjoint
 from .numerics.solve import Solution as Solution
 from .numerics.solve import Solver as Solver
 from .numerics.solve import solve as solve

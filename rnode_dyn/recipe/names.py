@@ -44,7 +44,7 @@ LENGTH_KEYS = ("max_steps", "max_minutes", "epochs")
 PATH_KEYS = ("coupling", "times", "pace")
 """Keys of a stage that only mean something in flow matching."""
 
-SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolating"]
+SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolating", "reversible"]
 NormName = Literal["rms", "max"]
 EstimatorName = Literal["hutchinson", "exact"]
 NoiseName = Literal["gaussian", "rademacher"]

@@ -21,6 +21,7 @@ class Budget:
 
 DISCRETE, CHECKPOINTED = "DiscreteAdjoint", "CheckpointedAdjoint"
 BACKSOLVE, INTERPOLATING = "BacksolveAdjoint", "InterpolatingAdjoint"
+REVERSIBLE = "ReversibleAdjoint"
 
 # One solve with fixed steps, whatever their number, and its backward pass, where their checks are
 # read together with those of others: within `deferred_checks()`.
@@ -29,12 +30,14 @@ FIXED_SOLVE = {
     CHECKPOINTED: Budget(now=0, target=0),
     BACKSOLVE: Budget(now=0, target=0),
     INTERPOLATING: Budget(now=0, target=0),
+    REVERSIBLE: Budget(now=0, target=0),
 }
 FIXED_BACKWARD = {
     DISCRETE: Budget(now=0, target=0),
     CHECKPOINTED: Budget(now=0, target=0),
     BACKSOLVE: Budget(now=0, target=0),
     INTERPOLATING: Budget(now=0, target=0),
+    REVERSIBLE: Budget(now=0, target=0),
 }
 # Either of the two by itself: whoever goes on with the result must know that it is sound.
 ALONE = Budget(now=1, target=1)
@@ -51,6 +54,7 @@ TRAINING_STEP = {
     CHECKPOINTED: Budget(now=1, target=1),
     BACKSOLVE: Budget(now=1, target=1),
     INTERPOLATING: Budget(now=1, target=1),
+    REVERSIBLE: Budget(now=1, target=1),
 }
 # The same by adaptive steps, as the CIFAR-10 recipe trains, besides what the steps themselves read.
 TRAINING_STEP_BESIDE_ADAPTIVE_STEPS = Budget(now=1, target=1)

@@ -22,6 +22,7 @@ from rnode_dyn import (
     HutchinsonDivergence,
     InterpolatingAdjoint,
     MultiscaleFlow,
+    ReversibleAdjoint,
     Solver,
     build_model,
     load_recipe,
@@ -45,6 +46,7 @@ SENSITIVITIES = [
     CheckpointedAdjoint(every=2),
     BacksolveAdjoint(),
     InterpolatingAdjoint(),
+    ReversibleAdjoint(),
 ]
 MODELS = [
     (multiscale, RK4()),

@@ -25,6 +25,13 @@ from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.dense import StateReader
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
+_OTHER_STEP = (
+    "a step that CheckpointedAdjoint made again came out different: the field depends on something "
+    "that changes between two evaluations, and that is neither torch's random numbers nor a tensor "
+    "it writes to at its first evaluation; keep such things fixed during a solve, or take "
+    "DiscreteAdjoint()."
+)
+
 
 @dataclass
 class _Made:
@@ -122,7 +129,7 @@ class CheckpointedRun(AdjointRun):
                 last = i + 1 == len(kept)
                 same.append(is_same(*((end.norm(), self.end_size) if last else (end, kept[i + 1]))))
                 watch.note(adjoint, self.segments[i].steps[0].t, -self.segments[i].steps[0].dt)
-        watch.conclude_all(totals, self.problem.span[0], same)
+        watch.conclude_all(totals, self.problem.span[0], same, _OTHER_STEP)
         return (adjoint + grad[0] if self.saves_start else adjoint), totals
 
     def _differentiate(

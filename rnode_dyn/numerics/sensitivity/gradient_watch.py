@@ -16,13 +16,6 @@ from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.error_norm import worst_sample
 from rnode_dyn.numerics.transforms import is_batched
 
-_OTHER_STEP = (
-    "a step that CheckpointedAdjoint made again came out different: the field depends on something "
-    "that changes between two evaluations, and that is neither torch's random numbers nor a tensor "
-    "it writes to at its first evaluation; keep such things fixed during a solve, or take "
-    "DiscreteAdjoint()."
-)
-
 Place = tuple[float, float]
 
 
@@ -87,21 +80,22 @@ class GradientWatch:
         check(torch.isfinite(gradient).all(), lambda: _broken_parameter(adjoint, t, nfe))
 
     def conclude_all(
-        self, gradients: Sequence[Tensor | None], t: float, same: Sequence[Tensor]
+        self, gradients: Sequence[Tensor | None], t: float, same: Sequence[Tensor], otherwise: str
     ) -> None:
         """Raise for what is not as it should be at the end, all of it read at once.
 
         Args:
             gradients: Of the parameters.
             t: Start of the solve.
-            same: Whether the steps that were made again came out as at the first time.
+            same: Whether what was computed again came out as at the first time.
+            otherwise: What to say where it did not.
 
         Raises:
-            RuntimeError: if one did not.
+            RuntimeError: if it did not.
         """
         with deferred_checks():
             self.conclude()
-            check(torch.stack(tuple(same)).all(), lambda: RuntimeError(_OTHER_STEP))
+            check(torch.stack(tuple(same)).all(), lambda: RuntimeError(otherwise))
             for gradient in gradients:
                 if gradient is not None:
                     self.conclude_parameter(gradient, t)
