@@ -1,6 +1,7 @@
 """Any method made reversible: a pair of states, each stepped from the other.
 
-(McCallum & Foster, "Efficient, Accurate and Stable Gradients for Neural ODEs", 2024.) From t to t + h the pair (y, z) goes to
+(McCallum & Foster, "Efficient, Accurate and Stable Gradients for Neural ODEs", 2024.)
+From t to t + h the pair (y, z) goes to
 
     y' = λ y + (1 − λ) z + Ψ_h(t, z)    and    z' = z − Ψ_{−h}(t + h, y'),
 
