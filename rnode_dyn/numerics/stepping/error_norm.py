@@ -42,7 +42,7 @@ def named_norm(name: NormName, mask: Tensor | None = None) -> ErrorNorm:
         return norm
     # Numbers and no mask: where a GPU solves, it need not be asked how many they are.
     kept = mask.flatten().cpu().nonzero().flatten()
-    return lambda scaled: norm(scaled, kept.to(scaled.device))
+    return lambda scaled: norm(scaled, kept.to(scaled.device, non_blocking=True))
 
 
 def worst_sample(scaled: Tensor) -> Tensor:
