@@ -80,7 +80,7 @@ def report_memory(name: str, steps: int) -> None:
     forward_and_backward(make_flow(SENSITIVITIES[name], 1), batch=1)
     before = resident_megabytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts afresh from here
-    forward_and_backward(make_flow(SENSITIVITIES[name], steps), batch=64)
+    forward_and_backward(make_flow(SENSITIVITIES[name], steps), batch=16)
     print(resident_megabytes("VmHWM") - before)
 
 
