@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnode_dyn.costs.cost import evaluation_cost
+from rnode_dyn.costs.evaluations import node_costs, stage_cost
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.seeding import random_state_kept
@@ -77,8 +77,13 @@ def _flops_of_last_step(model: MultiscaleFlow, batch_size: int) -> int:
     """Count by the evaluations that were made, which with adaptive steps only the step tells."""
     total = 0
     for station in model.walk():
-        cost, stats = evaluation_cost(station.flow, station.shape, batch_size), station.flow.stats
-        total += cost.flops * (stats.nfe + stats.nfe_backward) + cost.gradient_flops * stats.nvjp
+        block, stats = (station.flow, station.shape, batch_size), station.flow.stats
+        cost, at_nodes = stage_cost(*block), node_costs(*block)
+        nodes = sum(node.count for node in at_nodes)
+        total += cost.flops * (stats.nfe - nodes + stats.nfe_backward)
+        total += cost.gradient_flops * (stats.nvjp - nodes)
+        each = [(n.count, n.evaluation.flops + n.evaluation.gradient_flops) for n in at_nodes]
+        total += sum(count * flops for count, flops in each)
     return total
 
 

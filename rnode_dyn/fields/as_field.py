@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rnode_dyn.numerics.at_times import Wrapped
 from rnode_dyn.numerics.calling import calling_of, handed_the_time, timed_parts
 
 
-class CalledField(nn.Module):
+class CalledField(nn.Module, Wrapped):
     """A module that is called in another way than torchdyn's f(t, x, args=None).
 
     Args:
@@ -21,6 +22,11 @@ class CalledField(nn.Module):
         super().__init__()
         self.module = module
         self.calling = calling_of(module)
+
+    @property
+    def written(self) -> nn.Module:
+        """The module itself, where it is called as f(t, x) all the same."""
+        return self.module if self.calling.is_plain else self
 
     def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
         """Evaluate the field."""

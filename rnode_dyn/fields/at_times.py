@@ -1,91 +1,23 @@
-"""A field at a time of its own for every sample."""
+"""A field, and the derivatives that a flow takes of it, at a time of its own for every sample."""
 
-import inspect
 from collections.abc import Callable
+from functools import partial
 
-import torch
-from torch import Tensor
+from rnode_dyn.fields.own_product import FieldWithProduct
+from rnode_dyn.numerics.at_times import at_times, says_takes_times
 
-from rnode_dyn.fields.as_field import CalledField
-from rnode_dyn.numerics.errors import first_line
-
-_NAME = "takes_times"
+__all__ = ["at_times", "taking_times"]
 
 
-def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
-    """Return f(t_i, x_i) of every sample i at a time of its own.
-
-    A field that says ``takes_times = True`` is called once, with ``t`` of shape ``(batch,)``; any
-    other is mapped over the batch, and is called with a 0-dim time and one sample. A subclass that
-    overrides ``forward`` inherits the word of its parent where its answer can be told from a
-    mistake: times that were taken for a row of the state show in the shape, unless a row is as
-    long as the batch.
-
-    Args:
-        field: The field.
-        t: Times, ``(batch,)``.
-        x: States, ``(batch, *event)``.
-
-    Raises:
-        ValueError: if the field cannot be evaluated sample by sample, or returns another shape.
+def taking_times(field: Callable) -> Callable:
+    """Return f(t, x) for ``t`` of shape ``(batch,)``, with its own product where that takes them.
 
     Example:
         >>> import torch
-        >>> at_times(lambda t, x: t * x, torch.tensor([1.0, 2.0]), torch.ones(2, 3))
-        tensor([[1., 1., 1.],
-                [2., 2., 2.]])
+        >>> taking_times(lambda t, x: t * x)(torch.tensor([1.0, 2.0]), torch.ones(2, 1)).tolist()
+        [[1.0], [2.0]]
     """
-    if _is_said_of_forward(field):
-        return _checked(field(t, x), x)
-    if getattr(_written(field), _NAME, False) and len(x) not in (1, x.shape[-1]):
-        slope = _tried(field, t, x)
-        if slope is not None:
-            return slope
-
-    def alone(time: Tensor, sample: Tensor) -> Tensor:
-        return _checked(field(time, sample[None]), sample[None])[0]
-
-    try:
-        return torch.func.vmap(alone, randomness="different")(t, x)
-    except RuntimeError as error:
-        raise ValueError(
-            "the field cannot be evaluated at a time of its own for every sample "
-            f"({first_line(error)}): write it for times of shape (batch,) and say "
-            "takes_times = True in its class."
-        ) from error
-
-
-def _is_said_of_forward(field: Callable) -> bool:
-    """Whether a field's class says of its own ``forward`` that it takes a time for each sample."""
-    written = _written(field)
-    if "forward" in getattr(written, "__dict__", {}) or getattr(written, "_forward_hooks", None):
-        return False
-    lineage = inspect.getmro(type(written))
-    says = next((i for i, kind in enumerate(lineage) if _NAME in vars(kind)), None)
-    forward = next((i for i, kind in enumerate(lineage) if "forward" in vars(kind)), None)
-    return says is not None and (forward is None or says <= forward) and getattr(written, _NAME)
-
-
-def _written(field: Callable) -> Callable:
-    """The field without what we put around it."""
-    return field.module if isinstance(field, CalledField) and field.calling.is_plain else field
-
-
-def _tried(field: Callable, t: Tensor, x: Tensor) -> Tensor | None:
-    """The field at all times together, or ``None`` where it does not take them."""
-    try:
-        slope = field(t, x)
-    except RuntimeError:
-        return None
-    return slope if slope.shape == x.shape else None
-
-
-def _checked(slope: Tensor, x: Tensor) -> Tensor:
-    if slope.shape != x.shape:
-        raise ValueError(
-            f"the field returned shape {tuple(slope.shape)} for states of shape "
-            f"{tuple(x.shape)} at times of their own. What it holds for each sample of a batch "
-            "cannot be told apart sample by sample: write the field for times of shape (batch,) "
-            "and say takes_times = True in its class."
-        )
-    return slope
+    if isinstance(field, FieldWithProduct):
+        # Of a product it is known that it is the field's derivative at one time for all.
+        return field if says_takes_times(field.field) else partial(at_times, field.field)
+    return partial(at_times, field)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from rnode_dyn.fields.as_field import CalledField
+from rnode_dyn.fields.compiled import product_of
 from rnode_dyn.numerics.calling import handed_the_time, timed_parts
 from rnode_dyn.numerics.seeding import reseed, seeded
 from rnode_dyn.numerics.transforms import within_transform
@@ -68,7 +69,7 @@ def with_own_product(field: Callable, x: Tensor) -> Callable:
         tried[structure] = _try(module, x)
     if not tried[structure]:
         return field
-    parts, product = timed_parts(module), getattr(module, _NAME)
+    parts, product = timed_parts(module), product_of(module, _NAME)
     return FieldWithProduct(field, _timed(product, parts) if parts else product)
 
 

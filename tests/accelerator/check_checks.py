@@ -159,7 +159,7 @@ class Counting(nn.Module):
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES[1:], ids=name_of)
 def test_a_step_that_comes_out_different_is_told_later_too(sensitivity: Sensitivity) -> None:
     problem = ODEProblem(Counting(), start().to("accel").requires_grad_(), (0.0, 1.0))
-    with pytest.raises(RuntimeError, match="different|changes between"), deferred_checks():
+    with pytest.raises(RuntimeError, match=r"different|changes between"), deferred_checks():
         solve(problem, Solver(Dopri5(), FixedStep(0.5), sensitivity)).x[-1].sum().backward()
 
 

@@ -18,6 +18,7 @@ from rnode_dyn import (
     FrozenNoise,
     MLPField,
     MultiscaleFlow,
+    Quadrature,
     RegularizedFlow,
     Solver,
 )
@@ -77,6 +78,23 @@ def test_every_divergence_with_all_penalties(divergence, sensitivity, stepping) 
         lambda: (RegularizedFlow(SmallField(), solver, divergence, REGULARIZERS), points(4)),
         differentiated,
     )
+
+
+@pytest.mark.parametrize("rule", ["gauss", "stratified"])
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+def test_integrals_at_nodes(sensitivity, rule) -> None:
+    solver = Solver(RK4(), FixedStep(0.5), sensitivity)
+    agree(
+        lambda: (
+            RegularizedFlow(
+                SmallField(), solver, DIVERGENCES[0], REGULARIZERS,
+                quadrature=Quadrature(rule, nodes=3),
+                penalty_quadrature=Quadrature(rule, nodes=1),
+            ),
+            points(4),
+        ),
+        differentiated,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("regularizer", REGULARIZERS, ids=name_of)

@@ -10,8 +10,9 @@ from rnode_dyn.numerics.algorithms.base import Step
 from rnode_dyn.numerics.numbers import whole
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients, add_up
+from rnode_dyn.numerics.sensitivity.checkpointed_by_sample import SampleCheckpointedRun
 from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
-from rnode_dyn.numerics.sensitivity.gradient_watch import GradientWatch
+from rnode_dyn.numerics.sensitivity.gradient_watch import OTHER_STEP, GradientWatch
 from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
 from rnode_dyn.numerics.sensitivity.replay import (
     Mark,
@@ -19,18 +20,11 @@ from rnode_dyn.numerics.sensitivity.replay import (
     RecordedField,
     Replay,
     ReplayedField,
-    is_same,
 )
+from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.dense import StateReader
 from rnode_dyn.numerics.stepping.integrator import Integrator
-
-_OTHER_STEP = (
-    "a step that CheckpointedAdjoint made again came out different: the field depends on something "
-    "that changes between two evaluations, and that is neither torch's random numbers nor a tensor "
-    "it writes to at its first evaluation; keep such things fixed during a solve, or take "
-    "DiscreteAdjoint()."
-)
 
 
 @dataclass
@@ -129,7 +123,7 @@ class CheckpointedRun(AdjointRun):
                 last = i + 1 == len(kept)
                 same.append(is_same(*((end.norm(), self.end_size) if last else (end, kept[i + 1]))))
                 watch.note(adjoint, self.segments[i].steps[0].t, -self.segments[i].steps[0].dt)
-        watch.conclude_all(totals, self.problem.span[0], same, _OTHER_STEP)
+        watch.conclude_all(totals, self.problem.span[0], same, OTHER_STEP)
         return (adjoint + grad[0] if self.saves_start else adjoint), totals
 
     def _differentiate(
@@ -170,7 +164,8 @@ class CheckpointedAdjoint(Adjoint):
 
     Args:
         every: Keep the state of every so many steps, 1 or more; a larger number keeps fewer
-            states, and remakes that many steps at once.
+            states, and remakes that many steps at once. Where every sample steps by itself
+            (``AdaptiveStep(per_sample=True)``), each step is kept, and another number is refused.
 
     Example:
         >>> CheckpointedAdjoint(every=4)
@@ -184,9 +179,20 @@ class CheckpointedAdjoint(Adjoint):
         every = whole("CheckpointedAdjoint", "every", self.every, wanted)
         object.__setattr__(self, "every", every)
 
+    def check_by_sample(self) -> None:
+        """Each sample may step by itself, where every step is kept."""
+        if self.every != 1:
+            raise ValueError(
+                f"CheckpointedAdjoint(every={self.every}) keeps the state of every so many steps "
+                "of the batch, and with AdaptiveStep(per_sample=True) each sample has steps of "
+                "its own: write every=1, or drop per_sample."
+            )
+
     def start(
         self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
     ) -> AdjointRun:
         """Return the run that stores states."""
         refuse_opaque_steps(problem, integrator)
+        if integrator.per_sample:
+            return SampleCheckpointedRun(problem, integrator, times, stats)
         return CheckpointedRun(problem, integrator, times, stats, self.every)

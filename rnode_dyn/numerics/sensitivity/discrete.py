@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.sensitivity.by_sample import discrete_by_sample
 from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
 from rnode_dyn.numerics.sensitivity.step_watch import StepWatch
 from rnode_dyn.numerics.stats import CountedField, SolveStats
@@ -24,6 +25,9 @@ class DiscreteAdjoint(Sensitivity):
     those of the leaves (parameters, say) that the field's first evaluation uses, as they arrive.
     """
 
+    def check_by_sample(self) -> None:
+        """Each sample may step by itself: autograd records what it does."""
+
     def integrate(
         self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
     ) -> Tensor:
@@ -34,8 +38,10 @@ class DiscreteAdjoint(Sensitivity):
         """
         refuse_opaque_steps(problem, integrator)
         watch = StepWatch(problem, stats)
-        rhs = CountedField(problem, stats)
-        reader = StateReader(integrator.algorithm, rhs, times)
         started = replace(problem, x0=watch.begin(problem.x0))
+        rhs = CountedField(problem, stats)
+        if integrator.per_sample:
+            return discrete_by_sample(started, integrator, times, rhs, watch)
+        reader = StateReader(integrator.algorithm, rhs, times)
         steps = watch.over(integrator.steps(started, rhs, stats))
         return torch.stack(reader.all(started.x0, problem.span[0], steps))

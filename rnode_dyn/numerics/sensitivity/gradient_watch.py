@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,10 +14,21 @@ from rnode_dyn.numerics.errors import (
     is_of_the_gradient,
 )
 from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.stepping.by_sample.step import Stretch, rows
 from rnode_dyn.numerics.stepping.error_norm import worst_sample
 from rnode_dyn.numerics.transforms import is_batched
 
-Place = tuple[float, float]
+OTHER_STEP = (
+    "a step that CheckpointedAdjoint made again came out different: the field depends on something "
+    "that changes between two evaluations, and that is neither torch's random numbers nor a tensor "
+    "it writes to at its first evaluation; keep such things fixed during a solve, or take "
+    "DiscreteAdjoint()."
+)
+"""What to say of the steps of CheckpointedAdjoint."""
+
+# One for the whole batch, or one a sample.
+_Number = float | np.ndarray
+Place = tuple[_Number, _Number]
 
 
 def said_of_the_backward_pass(error: SolverError) -> SolverError:
@@ -46,7 +58,7 @@ class GradientWatch:
         self.places: list[Place] = []
         self.latest: Tensor | None = None
 
-    def note(self, gradient: Tensor | None, t: float, dt: float) -> None:
+    def note(self, gradient: Tensor | None, t: _Number, dt: _Number) -> None:
         """Note the gradient of the state at ``t``, got by going back ``dt``.
 
         There is none where a second derivative does not pass this way, and none that could be
@@ -58,6 +70,18 @@ class GradientWatch:
             self.places.append((t, dt))
             if gradient.device.type == "cpu":
                 self.conclude()
+
+    def note_samples(self, gradient: Tensor | None, stretch: Stretch, batch: int) -> None:
+        """Note the gradient at the end of a step that some samples took, each by itself."""
+        if gradient is None:
+            return
+        whole = gradient.new_zeros(batch)
+        places = rows(stretch.samples, gradient)
+        # The largest entry stands for all of a sample's: NaN and infinity are seen in it.
+        whole.index_copy_(0, places, gradient.detach().flatten(1).abs().amax(1))
+        t, dt = np.zeros(batch), np.zeros(batch)
+        t[stretch.samples], dt[stretch.samples] = stretch.t1, -stretch.dt
+        self.note(whole, t, dt)
 
     def conclude(self) -> None:
         """Raise for the first gradient on the way back that was not finite."""
@@ -112,13 +136,15 @@ def _finite_samples(gradient: Tensor) -> Tensor:
 def _broken_state(table: Tensor, places: list[Place], nfe: int) -> NonFiniteStateError:
     """What is raised given which samples, a column each, were finite at which of the places."""
     row = int((~table.all(1)).int().argmax())
+    worst = int((~table[row]).int().argmax())
+    t, dt = (float(np.broadcast_to(part, table[row].shape)[worst]) for part in places[row])
     return NonFiniteStateError(
         f"{BACKWARD}: the gradient is not finite any more",
-        t=places[row][0],
-        dt=places[row][1],
+        t=t,
+        dt=dt,
         steps=row + 1,
         nfe=nfe,
-        worst_sample=int((~table[row]).int().argmax()),
+        worst_sample=worst,
     )
 
 

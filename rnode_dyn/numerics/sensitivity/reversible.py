@@ -20,8 +20,8 @@ from rnode_dyn.numerics.sensitivity.replay import (
     RecordedField,
     Replay,
     ReplayedField,
-    is_same,
 )
+from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.dense import StateReader
 from rnode_dyn.numerics.stepping.integrator import Integrator

@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.closures import leaves_behind
 from rnode_dyn.numerics.sensitivity.gradient_watch import GradientWatch
 from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.stepping.by_sample.step import SampleStep
 from rnode_dyn.numerics.transforms import within_transform
 
 
@@ -46,9 +48,22 @@ class StepWatch:
         first = True  # the last to come back, but for the start, if that is asked for
         for step in steps:
             if step.x1.requires_grad:
-                step.x1.register_hook(self._at_end_of(step.t1, -step.dt, first))
+                note = partial(self.watch.note, t=step.t1, dt=-step.dt)
+                step.x1.register_hook(partial(self._at_end, note, first))
                 if first:
                     self._look_at_leaves(step.slopes[0], step.x0)
+                first = False
+            yield step
+
+    def over_samples(self, steps: Iterator[SampleStep], x0: Tensor) -> Iterator[SampleStep]:
+        """The same of steps that samples take by themselves, from their part of the start."""
+        first, batch = True, len(x0)
+        for step in steps:
+            if step.x1.requires_grad:
+                note = partial(self.watch.note_samples, stretch=step.stretch, batch=batch)
+                step.x1.register_hook(partial(self._at_end, note, first))
+                if first:
+                    self._look_at_leaves(step.unit.slopes[0], x0)
                 first = False
             yield step
 
@@ -75,14 +90,11 @@ class StepWatch:
             self.watch.conclude()
         self.watch.latest = None
 
-    def _at_end_of(self, t: float, dt: float, is_first: bool) -> Callable[[Tensor | None], None]:
-        def note(grad: Tensor | None) -> None:
-            with self._resumed():
-                self.watch.note(grad, t, dt)
-                if is_first:
-                    self.watch.conclude()
-
-        return note
+    def _at_end(self, note: Callable[..., None], is_first: bool, grad: Tensor | None) -> None:
+        with self._resumed():
+            note(grad)
+            if is_first:
+                self.watch.conclude()
 
     def _look_at_leaves(self, slope: Tensor, start: Tensor) -> None:
         """Look at the gradients of the leaves that a slope was computed from, as they arrive.
