@@ -59,6 +59,7 @@ from .numerics.algorithms.tableau import ButcherTableau as ButcherTableau
 from .numerics.algorithms.tsitouras import Tsit5 as Tsit5
 from .numerics.algorithms.verner7 import Vern7 as Vern7
 from .numerics.algorithms.verner9 import Vern9 as Vern9
+from .numerics.checks import deferred_checks as deferred_checks
 from .numerics.ensemble import solve_ensemble as solve_ensemble
 from .numerics.errors import MaxSecondsError as MaxSecondsError
 from .numerics.errors import MaxStepsError as MaxStepsError
@@ -72,6 +73,7 @@ from .numerics.sensitivity.base import Sensitivity as Sensitivity
 from .numerics.sensitivity.checkpointed import CheckpointedAdjoint as CheckpointedAdjoint
 from .numerics.sensitivity.discrete import DiscreteAdjoint as DiscreteAdjoint
 from .numerics.sensitivity.interpolating import InterpolatingAdjoint as InterpolatingAdjoint
+from .numerics.sensitivity.reversible import ReversibleAdjoint as ReversibleAdjoint
 from .numerics.solution import Solution as Solution
 from .numerics.solve import Solver as Solver
 from .numerics.solve import solve as solve
