@@ -8,6 +8,7 @@ from .data.errors import MissingDataError as MissingDataError
 from .data.registry import load_data as load_data
 from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import evaluate as evaluate
+from .fields.condition import ConditionEmbedding as ConditionEmbedding
 from .fields.conv import ConvField as ConvField
 from .fields.frozen_noise import FrozenNoise as FrozenNoise
 from .fields.mlp import MLPField as MLPField

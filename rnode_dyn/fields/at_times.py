@@ -1,18 +1,18 @@
 """A field at a time of its own for every sample."""
 
-import inspect
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from rnode_dyn.fields.as_field import CalledField
+from rnode_dyn.fields.as_field import as_field, as_written, says_of_forward
+from rnode_dyn.fields.conditioned import conditioned
 from rnode_dyn.numerics.errors import first_line
 
 _NAME = "takes_times"
 
 
-def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
+def at_times(field: Callable, t: Tensor, x: Tensor, condition: Tensor | None = None) -> Tensor:
     """Return f(t_i, x_i) of every sample i at a time of its own.
 
     A field that says ``takes_times = True`` is called once, with ``t`` of shape ``(batch,)``; any
@@ -25,6 +25,7 @@ def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
         field: The field.
         t: Times, ``(batch,)``.
         x: States, ``(batch, *event)``.
+        condition: Of a field f(t, x, condition), a row a sample.
 
     Raises:
         ValueError: if the field cannot be evaluated sample by sample, or returns another shape.
@@ -35,40 +36,28 @@ def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
         tensor([[1., 1., 1.],
                 [2., 2., 2.]])
     """
-    if _is_said_of_forward(field):
-        return _checked(field(t, x), x)
-    if getattr(_written(field), _NAME, False) and len(x) not in (1, x.shape[-1]):
-        slope = _tried(field, t, x)
+    module = as_field(field)
+    called = conditioned(module, condition, x)
+    if says_of_forward(field, _NAME):
+        return _checked(called(t, x), x)
+    if getattr(as_written(field), _NAME, False) and len(x) not in (1, x.shape[-1]):
+        slope = _tried(called, t, x)
         if slope is not None:
             return slope
 
-    def alone(time: Tensor, sample: Tensor) -> Tensor:
-        return _checked(field(time, sample[None]), sample[None])[0]
+    def alone(time: Tensor, sample: Tensor, *own: Tensor) -> Tensor:
+        named = {"condition": own[0][None]} if own else {}
+        return _checked(module(time, sample[None], **named), sample[None])[0]
 
+    given = (t, x) if condition is None else (t, x, condition)
     try:
-        return torch.func.vmap(alone, randomness="different")(t, x)
+        return torch.func.vmap(alone, randomness="different")(*given)
     except RuntimeError as error:
         raise ValueError(
             "the field cannot be evaluated at a time of its own for every sample "
             f"({first_line(error)}): write it for times of shape (batch,) and say "
             "takes_times = True in its class."
         ) from error
-
-
-def _is_said_of_forward(field: Callable) -> bool:
-    """Whether a field's class says of its own ``forward`` that it takes a time for each sample."""
-    written = _written(field)
-    if "forward" in getattr(written, "__dict__", {}) or getattr(written, "_forward_hooks", None):
-        return False
-    lineage = inspect.getmro(type(written))
-    says = next((i for i, kind in enumerate(lineage) if _NAME in vars(kind)), None)
-    forward = next((i for i, kind in enumerate(lineage) if "forward" in vars(kind)), None)
-    return says is not None and (forward is None or says <= forward) and getattr(written, _NAME)
-
-
-def _written(field: Callable) -> Callable:
-    """The field without what we put around it."""
-    return field.module if isinstance(field, CalledField) and field.calling.is_plain else field
 
 
 def _tried(field: Callable, t: Tensor, x: Tensor) -> Tensor | None:

@@ -65,9 +65,11 @@ class ConditionEmbedding(nn.Module):
             ValueError: if their shape does not fit, or a label is no class.
         """
         self.check(condition)
-        if self.classes is not None:
-            condition = condition.long()
-        return self.layers(condition)
+        return self.embed(condition)
+
+    def embed(self, condition: Tensor) -> Tensor:
+        """Embed conditions that have been checked."""
+        return self.layers(condition if self.classes is None else condition.long())
 
     def check(self, condition: object) -> None:
         """Refuse what is no condition of this kind, as :meth:`forward` does."""
@@ -168,25 +170,45 @@ def embedded(
         raise ValueError(
             f"the condition is missing: this field takes {embedding.wanted}; write condition=…."
         )
+    check_rows(condition, x)
     embedding.check(condition)
-    if len(condition) != len(x):
-        raise ValueError(
-            f"there are {len(condition)} conditions for {len(x)} samples: write one for each."
-        )
-    _check_place(condition, embedding, x)
-    return embedding(condition)
-
-
-def _check_place(condition: Tensor, embedding: ConditionEmbedding, x: Tensor) -> None:
-    """Refuse conditions of another precision, or on another device, than the states."""
-    if condition.device != x.device:
-        raise ValueError(
-            f"the condition is on {condition.device} and the samples on {x.device}: write "
-            f'condition.to("{x.device}").'
-        )
     mixed = embedding.classes is None and condition.dtype != x.dtype
     if mixed and not torch.is_autocast_enabled(x.device.type):
         raise TypeError(
             f"the condition is {condition.dtype} and the samples {x.dtype}: write "
             f"condition.to({x.dtype})."
+        )
+    return embedding.embed(condition)
+
+
+def check_rows(condition: object, x: Tensor) -> None:
+    """Refuse what is no tensor with a row for every sample, where the samples are.
+
+    Args:
+        condition: What was given.
+        x: The states, ``(batch, *event)``.
+
+    Raises:
+        TypeError: if it is no tensor.
+        ValueError: if it has another number of rows, or is on another device.
+
+    Example:
+        >>> check_rows(torch.zeros(2, 5), torch.zeros(3, 1))
+        Traceback (most recent call last):
+        ValueError: condition has shape (2, 5) for 3 samples: write one row for each, such as ...
+    """
+    if not isinstance(condition, Tensor):
+        raise TypeError(
+            f"condition is a {type(condition).__name__}; write a tensor, one row a sample: "
+            "torch.as_tensor(condition)."
+        )
+    if condition.dim() == 0 or len(condition) != len(x):
+        raise ValueError(
+            f"condition has shape {tuple(condition.shape)} for {len(x)} samples: write one row for "
+            f"each, such as condition.expand({len(x)}, …)."
+        )
+    if condition.device != x.device:
+        raise ValueError(
+            f"the condition is on {condition.device} and the samples on {x.device}: write "
+            f'condition.to("{x.device}").'
         )

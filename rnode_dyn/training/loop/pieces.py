@@ -18,7 +18,12 @@ from rnode_dyn.training.objectives.base import Loss, Objective
 
 
 def loss_in_pieces(
-    objective: Objective, model: MultiscaleFlow, u: Tensor, event: Event, size: int
+    objective: Objective,
+    model: MultiscaleFlow,
+    u: Tensor,
+    event: Event,
+    size: int,
+    condition: Tensor | None = None,
 ) -> Loss:
     """Return the loss on ``u``, solved and differentiated piece by piece.
 
@@ -32,6 +37,7 @@ def loss_in_pieces(
         u: The batch.
         event: What one sample looks like.
         size: Samples in a piece, 1 or more.
+        condition: Of a conditional flow, a row a sample; it is data, and gets no gradient.
 
     Returns:
         The loss; its gradient has been computed, and is handed out when it is asked for. Figures
@@ -47,7 +53,8 @@ def loss_in_pieces(
         for start in range(0, len(u), size):
             piece = noise.samples = slice(start, min(start + size, len(u)))
             with _counting_from(start):
-                total.add(objective.loss(model, u[piece], event), piece)
+                given = {} if condition is None else {"condition": condition[piece]}
+                total.add(objective.loss(model, u[piece], event, **given), piece)
     return total.loss()
 
 

@@ -1,0 +1,110 @@
+"""A field with a condition that is fixed for a solve: a frozen pair, no state in the module."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from rnode_dyn.fields.as_field import as_written, says_of_forward
+from rnode_dyn.fields.condition import check_rows
+from rnode_dyn.numerics.calling import Calling, calling_of
+
+_PREPARE = "prepare"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a field has made of a condition, once for all evaluations of a solve.
+
+    Attributes:
+        parts: Tensors, a row a sample each.
+    """
+
+    parts: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioned:
+    """The field f(t, x) that is left of f(t, x, condition).
+
+    Attributes:
+        field: f(t, x, condition).
+        given: The condition as the field is called with it: a tensor, or what it has prepared.
+    """
+
+    field: nn.Module
+    given: Tensor | Prepared
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        """Evaluate the field."""
+        return self.field(t, x, condition=self.given)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors through which a gradient reaches the condition."""
+        return self.given.parts if isinstance(self.given, Prepared) else (self.given,)
+
+    def first(self) -> Tensor | Prepared:
+        """The first sample's part of the condition."""
+        if isinstance(self.given, Prepared):
+            return Prepared(tuple(part[:1] for part in self.given.parts))
+        return self.given[:1]
+
+
+def conditioned(field: nn.Module, condition: Tensor | None, x: Tensor) -> nn.Module | Conditioned:
+    """Return f(t, x) for a solve: the field itself, or the pair of it and its condition.
+
+    A field of whose ``forward`` the class says ``prepare(condition, x)`` prepares a condition once
+    a solve, and is called with the result; any other is called with the condition itself.
+
+    Args:
+        field: The field, as :func:`~rnode_dyn.fields.as_field.as_field` returns it.
+        condition: Its condition, a row a sample; or ``None``.
+        x: The states, ``(batch, *event)``.
+
+    Raises:
+        TypeError: if the condition is no tensor, or of another kind than the field takes.
+        ValueError: if it is missing or one too many, or does not fit.
+
+    Example:
+        >>> import torch
+        >>> from rnode_dyn.fields.as_field import as_field
+        >>> field, c = as_field(lambda t, x, condition: condition * x), torch.full((3, 1), 2.0)
+        >>> conditioned(field, c, torch.ones(3, 1))(torch.zeros(()), torch.ones(3, 1)).sum()
+        tensor(6.)
+    """
+    if says_of_forward(field, _PREPARE):
+        prepared = getattr(as_written(field), _PREPARE)(condition, x)
+        return field if prepared is None else Conditioned(field, prepared)
+    _check_taken(field, condition)
+    if condition is None:
+        return field
+    check_rows(condition, x)
+    return Conditioned(field, condition)
+
+
+def takes_condition(field: nn.Module) -> bool:
+    """Whether a field takes a condition: by its signature, or by its own word if it has one.
+
+    Example:
+        >>> from rnode_dyn import MLPField
+        >>> takes_condition(MLPField(2)), takes_condition(MLPField(2, classes=10))
+        (False, True)
+    """
+    says = getattr(as_written(field), "takes_condition", True)
+    return _calling(field).takes_condition and bool(says)
+
+
+def _calling(field: nn.Module) -> Calling:
+    known: Any = getattr(field, "calling", None)
+    return known if isinstance(known, Calling) else calling_of(field)
+
+
+def _check_taken(field: nn.Module, condition: Tensor | None) -> None:
+    if condition is None and _calling(field).needs_condition:
+        raise ValueError("the condition is missing: the field takes one; write condition=….")
+    if condition is not None and not takes_condition(field):
+        raise ValueError(
+            "a condition was given, and the field takes none: leave it out, or write the field as "
+            "f(t, x, condition)."
+        )
