@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from rnode_dyn.data.paired import AnyBatch
 from rnode_dyn.flows.share import Share
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.training.objectives.base import Loss
@@ -24,7 +25,7 @@ class Part:
         share: Which rows of the step's batch it has.
     """
 
-    batch: Tensor
+    batch: AnyBatch
     number: int
     share: Share
 
