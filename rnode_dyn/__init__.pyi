@@ -73,6 +73,8 @@ from .runs.errors import RunWarning as RunWarning
 from .runs.errors import SaveError as SaveError
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run
+from .runs.score import Score as Score
+from .training.density import FlowDensity as FlowDensity
 from .training.loop.errors import DivergedError as DivergedError
 from .training.loop.errors import LostProcessError as LostProcessError
 from .training.loop.module import FlowTraining as FlowTraining

@@ -29,6 +29,8 @@ WITHOUT_A_DEVICE = {
     "Solution",
     "RunResult",
     "Run",
+    "Score",
+    "FlowDensity",
     "ButcherTableau",
 }
 # Bases, whose every subclass is checked.
