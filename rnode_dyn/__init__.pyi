@@ -79,6 +79,10 @@ from .training.loop.errors import DivergedError as DivergedError
 from .training.loop.errors import LostProcessError as LostProcessError
 from .training.loop.module import FlowTraining as FlowTraining
 from .training.objectives.base import Objective as Objective
+from .training.objectives.energy import Energy as Energy
+from .training.objectives.energy import Importance as Importance
+from .training.objectives.energy import importance as importance
+from .training.objectives.energy import sample_with_log_prob as sample_with_log_prob
 from .training.objectives.flow_matching import FlowMatching as FlowMatching
 from .training.objectives.likelihood import Likelihood as Likelihood
 

@@ -77,11 +77,13 @@ class MLPField(FeedForwardField):
         classes: int | None = None,
         embedding: int | None = None,
     ) -> None:
-        size = math.prod(dim) if isinstance(dim, Sequence) else whole("MLPField", "dim", dim)
+        shape = tuple(dim) if isinstance(dim, Sequence) else (whole("MLPField", "dim", dim),)
+        size = math.prod(shape)
         embeds = embedding_for(condition, classes, embedding)
         width = 0 if embeds is None else embeds.width
         widths = [size, *hidden, size]
         super().__init__([TimeLinear(i, o, width) for i, o in pairwise(widths)], activation, embeds)
+        self.dim = shape
 
     takes_times = True
     prepare = FeedForwardField.prepare

@@ -30,6 +30,7 @@ WITHOUT_A_DEVICE = {
     "RunResult",
     "Run",
     "Score",
+    "Importance",
     "FlowDensity",
     "ButcherTableau",
 }

@@ -13,6 +13,8 @@ from rnode_dyn import (
     Bosh3,
     ConditionEmbedding,
     ConvField,
+    Energy,
+    ExactDivergence,
     FixedStep,
     FlowDistribution,
     FlowResult,
@@ -21,6 +23,8 @@ from rnode_dyn import (
     MultiscaleFlow,
     RegularizedFlow,
     Solver,
+    importance,
+    sample_with_log_prob,
 )
 from tests.accelerator.models import image_model
 from tests.accelerator.twins import Figures, agree, gradients
@@ -239,6 +243,32 @@ def test_a_conditional_flow(kind, sensitivity) -> None:
         }
 
     agree(make, use)
+
+
+def test_training_from_an_energy_and_weighing_samples() -> None:
+    def energy(x: Tensor) -> Tensor:
+        return -x.square().sum(1)
+
+    def use(flow: RegularizedFlow) -> Figures:
+        loss = Energy(energy).loss(flow, 3).value
+        loss.backward()
+        found, taken = importance(flow, energy, 4), sample_with_log_prob(flow, 2)
+        return {
+            "loss": loss,
+            **gradients(flow.parameters()),
+            "weights": found.log_weights,
+            "samples": taken.samples,
+            "log_prob": taken.log_prob,
+        }
+
+    agree(
+        lambda: (
+            RegularizedFlow(
+                randomize(MLPField(4, hidden=(5,))), FEW_STEPS, ExactDivergence(), REGULARIZERS
+            ),
+        ),
+        use,
+    )
 
 
 def test_a_flow_of_the_device_takes_no_data_of_the_cpu() -> None:
