@@ -175,8 +175,9 @@ def checked_density(log_density: LogDensity, samples: Tensor) -> Tensor:
     bad = density.isnan() | (density == math.inf)
     if bool(bad.any()):
         first = int(bad.nonzero()[0])
+        value, number = density.detach()[first].item(), int(bad.sum())
         raise ValueError(
-            f"log_density is {density.detach()[first].item()} at {int(bad.sum())} of {len(samples)} "
+            f"log_density is {value} at {number} of {len(samples)} "
             f"samples, the first at {samples[first].flatten()[:8].tolist()}: it must be a number, "
             "or −inf where there is no density."
         )
