@@ -20,9 +20,9 @@ soak: $(VENV)/.developed
 test-all: $(VENV)/.developed
 	$(BIN)/pytest -n 2 -m ""
 
-# Two and four processes that train together, one of them killed: all that there is of it.
+# Two and four processes that train together, one of them killed, 20 times.
 soak-ranks: $(VENV)/.developed
-	$(BIN)/pytest -m "" tests/ranks
+	RNODE_DYN_KILLS=20 $(BIN)/pytest -m "" tests/ranks
 
 bench: $(VENV)/.developed
 	$(BIN)/python benchmarks/steps.py --json bench.json $(BENCH)

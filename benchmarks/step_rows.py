@@ -1,10 +1,11 @@
 """What `benchmarks/steps.py` compares: rows, each ours and the textbook's with the same weights."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 import torch
+from comparison import TOLERANCE, Outcome, Pair, Row
+from other_flows import Other, against, torchdyns, zukos
 from textbook import TextbookBlock, TextbookFlow, joined
 from torch import Tensor, nn
 
@@ -37,46 +38,9 @@ from rnode_dyn.training.loop.pieces import loss_in_pieces
 
 CPU = torch.device("cpu")
 FIXED = {"method": "rk4", "options": {"step_size": 0.25}}
-TOLERANCE = 1e-5
 ADAPTIVE = {"method": "dopri5", "rtol": TOLERANCE, "atol": TOLERANCE}
 QUARTERS = FixedStep(0.25)
 PENALTIES = (KineticEnergy(0.01), JacobianFrobenius(0.01))
-
-
-class Outcome(NamedTuple):
-    """What a step computed, in the textbook's layout, and its evaluations of the field."""
-
-    values: list[Tensor]
-    evaluations: int
-
-
-Step = Callable[[], Outcome]
-
-
-class Pair(NamedTuple):
-    """The same step twice."""
-
-    ours: Step
-    textbook: Step
-
-
-@dataclass(frozen=True)
-class Row:
-    """A comparison.
-
-    Attributes:
-        name: What is compared.
-        build: Builds both with the same weights and data, in a precision, on so many samples.
-        batch: Samples.
-        agreement: Largest relative difference in float64.
-        long: Whether it takes minutes.
-    """
-
-    name: str
-    build: Callable[[torch.dtype, int], Pair]
-    batch: int
-    agreement: float = 1e-10
-    long: bool = False
 
 
 def one_block(field: Callable[[], nn.Module], solver: Solver, *shape: int) -> MultiscaleFlow:
@@ -127,8 +91,11 @@ def our_step(model: MultiscaleFlow, u: Tensor, event: Event, size: int) -> Outco
     loss.value.backward()
     layers = [layer for block in model.blocks for layer in block.field.layers]  # type: ignore[union-attr]
     gradients = [part for layer in layers for part in joined(layer, gradient=True)]
-    counted = sum(block.stats.nfe + block.stats.nfe_backward for block in model.blocks)
-    return Outcome([loss.value.detach(), *gradients], counted * -(-len(u) // size))
+    pieces = -(-len(u) // size)
+    stats = [block.stats for block in model.blocks]
+    evaluations = pieces * sum(s.nfe + s.nfe_backward for s in stats)
+    products = evaluations + pieces * sum(s.nvjp for s in stats)
+    return Outcome([loss.value.detach(), *gradients], evaluations, products)
 
 
 def textbook_step(twin: TextbookFlow, u: Tensor, event: Event) -> Outcome:
@@ -141,9 +108,13 @@ def textbook_step(twin: TextbookFlow, u: Tensor, event: Event) -> Outcome:
     per_bit = event.dims * torch.log(torch.tensor(2.0, dtype=u.dtype))
     levels = 0.0 if event.levels is None else torch.log2(torch.tensor(float(event.levels)))
     loss = (nats / per_bit + levels).mean() + weighted.mean()
+    forward = twin.evaluations - before
     loss.backward()
     gradients = [p.grad for p in twin.parameters() if p.grad is not None]
-    return Outcome([loss.detach(), *gradients], twin.evaluations - before)
+    evaluations = twin.evaluations - before
+    # The adjoint pulls back each evaluation of its own; without it autograd does all of them.
+    pulled_back = evaluations - forward or forward
+    return Outcome([loss.detach(), *gradients], evaluations, evaluations + pulled_back)
 
 
 def without_gradient(
@@ -205,6 +176,12 @@ def recipe_row(name: str, batch: int, long: bool) -> Row:
     return row if fixed else replace(row, agreement=1e-3)
 
 
+def vector_row(name: str, make: Callable[[torch.dtype, float], Other]) -> Row:
+    """Return a row against another package's flow on vectors."""
+    title = f"8-D against {name}, exact trace, dopri5 at 1e-5, batch 256"
+    return Row(title, against(make), 256, 1e-5, other=name)
+
+
 EVALUATION = without_gradient("evaluate", lambda: ConvField(1), 0.05, 1, 28, 28)
 SAMPLING = without_gradient("sample", lambda: ConvField(1), 0.05, 1, 28, 28)
 PLANE = without_gradient("sample", lambda: MLPField(2, (32, 32)), 0.5, 2)
@@ -219,7 +196,10 @@ ROWS = [
     recipe_row("mnist", 8, long=False),
     recipe_row("mnist", 200, long=True),
     recipe_row("cifar10", 4, long=True),
+    recipe_row("celeba64", 2, long=True),
     Row("1×28×28 evaluation, dopri5 at 1e-5, batch 8", EVALUATION, 8, 1e-6),
     Row("1×28×28 sampling, dopri5 at 1e-5, batch 8", SAMPLING, 8, 1e-6),
+    vector_row("zuko", zukos),
+    vector_row("torchdyn", torchdyns),
     Row("2-D solve, dopri5 at 1e-5, batch 256", PLANE, 256, 1e-6),
 ]

@@ -1,14 +1,15 @@
-"""Training steps, evaluation and sampling against a textbook implementation: `make bench`.
+"""Training steps, evaluation and sampling against other implementations: `make bench`.
 
     python benchmarks/steps.py                    # the rows that take seconds
     python benchmarks/steps.py --long             # those of whole recipes as well: an hour
     python benchmarks/steps.py --only MLP --rounds 21 --json bench.json
 
-Both sides have the same weights, noise, rule and data. That they compute the same, loss and
-gradient, is checked first in float64, in the same run: a row that disagrees is not timed, and the
-exit status is 1. Then they take turns in float32; a ratio is ours over the textbook's in one turn,
-given as the median with the smallest and the largest. CPU seconds do not see other work on the
-machine, but for its caches. Memory is how far one step raises the peak of a process of its own.
+The other side is a textbook implementation, or another package's flow. Both have the same weights,
+noise, rule and data. That they compute the same, loss and gradient, is checked first in float64, in
+the same run: a row that disagrees is not timed, and the exit status is 1. Then they take turns in
+float32; a ratio is ours over the other's in one turn, given as the median with the smallest and the
+largest. CPU seconds do not see other work on the machine, but for its caches. Memory is how far one
+step raises the peak of a process of its own.
 """
 
 import argparse
@@ -21,12 +22,15 @@ import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from comparison import Row, Step
 from rich.console import Console
 from rich.table import Table
 from sensitivities import resident_megabytes
-from step_rows import ROWS, Row, Step
+from step_rows import ROWS
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 SIDES = ("ours", "textbook")
@@ -41,13 +45,15 @@ class Side:
     wall_s: float
     peak_mb: float
     evaluations: int
+    products: int | None
     gflop: float
+    host_readings: int
     page_faults: int
 
 
 @dataclass(frozen=True)
 class Result:
-    """A row's figures; ratios are ours over the textbook's: median, smallest, largest."""
+    """A row's figures; ratios are ours over the other's: median, smallest, largest."""
 
     name: str
     difference: float
@@ -91,6 +97,26 @@ def operations(row: Row, side: str) -> float:
     return counter.get_total_flops() / 1e9
 
 
+def readings(row: Row, side: str) -> int:
+    """Return how often a step reads a value of a tensor, for which a GPU would be waited for."""
+    step = getattr(row.build(torch.float32, row.batch), side)
+    with _Readings() as counted:
+        step()
+    return counted.count
+
+
+class _Readings(TorchDispatchMode):
+    """Counts what ``item``, ``bool`` and ``float`` of a tensor come to."""
+
+    count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
 class _NoModules(nullcontext):
     """Stands for the counter's module tracker."""
 
@@ -105,15 +131,17 @@ class Turn:
     wall_s: float
     page_faults: int
     evaluations: int
+    products: int | None
 
 
 def take(step: Step) -> Turn:
     """Time a step."""
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     cpu, wall = time.process_time(), time.perf_counter()
-    evaluations = step().evaluations
+    outcome = step()
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    return Turn(cpu, wall, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults, evaluations)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+    return Turn(cpu, wall, faults, outcome.evaluations, outcome.products)
 
 
 def compare(row: Row, rounds: int, far: float) -> Result:
@@ -141,7 +169,9 @@ def summary(row: Row, side: str, turns: list[Turn]) -> Side:
         statistics.median(turn.wall_s for turn in turns),
         peak_megabytes(row, side),
         turns[-1].evaluations,
+        turns[-1].products,
         operations(row, side),
+        readings(row, side),
         round(statistics.median(turn.page_faults for turn in turns)),
     )
 
@@ -152,9 +182,10 @@ def spread(ratios: list[float]) -> tuple[float, float, float]:
 
 
 def table_of(results: list[Result]) -> Table:
-    """Return the figures as people read them: ours / the textbook's."""
-    columns = ("row", "CPU time", "from … to", "wall", "s", "peak MB", "evaluations", "GFLOP")
-    table = Table(*columns, "page faults", box=None)
+    """Return the figures as people read them: ours / the other's."""
+    columns = ("row", "CPU time", "from … to", "wall", "s", "peak MB")
+    counted = ("evaluations", "VJPs", "GFLOP", "host readings", "page faults")
+    table = Table(*columns, *counted, box=None)
     for r in results:
         a, b = r.ours, r.textbook
         table.add_row(
@@ -165,7 +196,9 @@ def table_of(results: list[Result]) -> Table:
             f"{a.cpu_s:.3g} / {b.cpu_s:.3g}",
             f"{a.peak_mb:.0f} / {b.peak_mb:.0f}",
             f"{a.evaluations} / {b.evaluations}",
+            "–" if a.products is None else f"{a.products} / {b.products}",
             f"{a.gflop:.3g} / {b.gflop:.3g}",
+            f"{a.host_readings} / {b.host_readings}",
             f"{a.page_faults} / {b.page_faults}",
         )
     return table
@@ -197,14 +230,16 @@ def main() -> None:
     far = {row: difference(row) for row in rows}
     apart = [row for row in rows if not far[row] <= row.agreement]
     for row in apart:
-        print(f"{row.name}: ours and the textbook's differ by {far[row]:.1e}: it is not timed")
+        print(f"{row.name}: ours and {row.other} differ by {far[row]:.1e}: it is not timed")
     results = []
     for row in (row for row in rows if row not in apart):
         results.append(compare(row, arguments.rounds, far[row]))
-        print(f"{row.name}: {results[-1].cpu_ratio[0]:.2f} of the textbook's CPU time", flush=True)
+        print(
+            f"{row.name}: {results[-1].cpu_ratio[0]:.2f} of the CPU time of {row.other}", flush=True
+        )
         if arguments.json is not None:
             write(results, arguments.json)
-    Console(width=170).print(table_of(results))
+    Console(width=200).print(table_of(results))
     sys.exit(1 if apart else 0)
 
 

@@ -94,9 +94,9 @@ class TextbookBlock(nn.Module):
 
     def forward(self, x: Tensor) -> State:
         """Carry data to the latent variable, from time 0 to 1."""
-        self.noise = torch.randn((1, *x.shape), dtype=x.dtype)[0]
+        self.noise = torch.randn((1, *x.shape), dtype=x.dtype, device=x.device)[0]
         start = (x, *x.new_zeros(3, len(x)))
-        times = torch.tensor([0.0, 1.0], dtype=x.dtype)
+        times = torch.tensor([0.0, 1.0], dtype=x.dtype, device=x.device)
         adjoint = self.adjoint and torch.is_grad_enabled()
         solve = torchdiffeq.odeint_adjoint if adjoint else torchdiffeq.odeint
         more = {"adjoint_params": tuple(self.parameters())} if adjoint else {}
@@ -105,7 +105,7 @@ class TextbookBlock(nn.Module):
 
     def generate(self, z: Tensor) -> Tensor:
         """Carry the latent variable back, without the density."""
-        times = torch.tensor([1.0, 0.0], dtype=z.dtype)
+        times = torch.tensor([1.0, 0.0], dtype=z.dtype, device=z.device)
         return cast(Tensor, torchdiffeq.odeint(self.field, z, times, **self.options))[-1]  # type: ignore[arg-type]
 
 

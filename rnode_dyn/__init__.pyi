@@ -12,6 +12,7 @@ from .fields.condition import ConditionEmbedding as ConditionEmbedding
 from .fields.conv import ConvField as ConvField
 from .fields.frozen_noise import FrozenNoise as FrozenNoise
 from .fields.mlp import MLPField as MLPField
+from .fields.unet import UNetField as UNetField
 from .flows.distribution import FlowDistribution as FlowDistribution
 from .flows.distribution import LogProb as LogProb
 from .flows.divergence import Divergence as Divergence
@@ -19,6 +20,7 @@ from .flows.divergence import ExactDivergence as ExactDivergence
 from .flows.divergence import HutchinsonDivergence as HutchinsonDivergence
 from .flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from .flows.multiscale import Scale as Scale
+from .flows.quadrature import Quadrature as Quadrature
 from .flows.regularized import RegularizedFlow as RegularizedFlow
 from .flows.regularizers import DirectionalDerivative as DirectionalDerivative
 from .flows.regularizers import JacobianFrobenius as JacobianFrobenius
@@ -33,6 +35,7 @@ from .flows.transforms import Shift as Shift
 from .flows.transforms import Squeeze as Squeeze
 from .flows.transforms import Transform as Transform
 from .numerics.algorithms.base import Algorithm as Algorithm
+from .numerics.algorithms.bogacki_shampine import BS5 as BS5
 from .numerics.algorithms.classic import RK4 as RK4
 from .numerics.algorithms.classic import RK38 as RK38
 from .numerics.algorithms.classic import AdaptiveHeun as AdaptiveHeun
@@ -40,11 +43,18 @@ from .numerics.algorithms.classic import Bosh3 as Bosh3
 from .numerics.algorithms.classic import Euler as Euler
 from .numerics.algorithms.classic import Heun as Heun
 from .numerics.algorithms.classic import Midpoint as Midpoint
+from .numerics.algorithms.classic import Ralston2 as Ralston2
+from .numerics.algorithms.classic import Ralston3 as Ralston3
+from .numerics.algorithms.classic import Ralston4 as Ralston4
 from .numerics.algorithms.dormand_prince import Dopri5 as Dopri5
 from .numerics.algorithms.dormand_prince import Dopri8 as Dopri8
 from .numerics.algorithms.runge_kutta import ExplicitRungeKutta as ExplicitRungeKutta
+from .numerics.algorithms.strong_stability import SSPRK33 as SSPRK33
+from .numerics.algorithms.strong_stability import SSPRK54 as SSPRK54
 from .numerics.algorithms.tableau import ButcherTableau as ButcherTableau
 from .numerics.algorithms.tsitouras import Tsit5 as Tsit5
+from .numerics.algorithms.verner7 import Vern7 as Vern7
+from .numerics.algorithms.verner9 import Vern9 as Vern9
 from .numerics.errors import MaxStepsError as MaxStepsError
 from .numerics.errors import NonFiniteStateError as NonFiniteStateError
 from .numerics.errors import SolverError as SolverError

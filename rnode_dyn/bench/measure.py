@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnode_dyn.costs.cost import evaluation_cost
+from rnode_dyn.costs.cost import matching_flops
+from rnode_dyn.costs.evaluations import node_costs, stage_cost
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.seeding import random_state_kept
+from rnode_dyn.training.objectives.base import Objective
+from rnode_dyn.training.objectives.flow_matching import FlowMatching
 from rnode_dyn.training.objectives.likelihood import Likelihood
 
 _LONG_ENOUGH = 1.0
@@ -43,7 +46,9 @@ def device_for(accelerator: str) -> torch.device:
     return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
 
 
-def measure_speed(model: MultiscaleFlow, event: Event, batch_size: int) -> Speed:
+def measure_speed(
+    model: MultiscaleFlow, event: Event, batch_size: int, objective: Objective | None = None
+) -> Speed:
     """Time training steps on noise of the data's shape.
 
     The batch grows from one sample to the one asked for, until a step takes a second, so that
@@ -53,23 +58,28 @@ def measure_speed(model: MultiscaleFlow, event: Event, batch_size: int) -> Speed
         model: The flow, in training mode, on the device to time.
         event: What one sample looks like.
         batch_size: The largest batch to time.
+        objective: The likelihood when left out, or flow matching.
     """
+    objective = Likelihood() if objective is None else objective
     device = next(model.parameters(), torch.empty(0)).device
     with random_state_kept(device):
-        _timed_step(model, noise_like(event, 1, device), event)
-        size, seconds = 1, _timed_step(model, noise_like(event, 1, device), event)
+        _timed_step(model, noise_like(event, 1, device), event, objective)
+        size, seconds = 1, _timed_step(model, noise_like(event, 1, device), event, objective)
         while seconds < _LONG_ENOUGH and size < batch_size:
             size = min(batch_size, _GROWTH * size)
-            seconds = _timed_step(model, noise_like(event, size, device), event)
+            seconds = _timed_step(model, noise_like(event, size, device), event, objective)
     model.zero_grad()
-    return Speed(_flops_of_last_step(model, size) / seconds, size, seconds, device_name(device))
+    matches = isinstance(objective, FlowMatching)
+    flops = size * matching_flops(model) if matches else _flops_of_last_step(model, size)
+    return Speed(flops / seconds, size, seconds, device_name(device))
 
 
-def _timed_step(model: MultiscaleFlow, u: Tensor, event: Event) -> float:
+def _timed_step(model: MultiscaleFlow, u: Tensor, event: Event, objective: Objective) -> float:
     wait_for(u.device)
     start = time.perf_counter()
     given = condition_like(event, len(u), u.device)
-    Likelihood().loss(model, u, event, given).value.backward()
+    named = {} if given is None else {"condition": given}
+    objective.loss(model, u, event, **named).value.backward()
     wait_for(u.device)
     return time.perf_counter() - start
 
@@ -78,8 +88,13 @@ def _flops_of_last_step(model: MultiscaleFlow, batch_size: int) -> int:
     """Count by the evaluations that were made, which with adaptive steps only the step tells."""
     total = 0
     for station in model.walk():
-        cost, stats = evaluation_cost(station.flow, station.shape, batch_size), station.flow.stats
-        total += cost.flops * (stats.nfe + stats.nfe_backward) + cost.gradient_flops * stats.nvjp
+        block, stats = (station.flow, station.shape, batch_size), station.flow.stats
+        cost, at_nodes = stage_cost(*block), node_costs(*block)
+        nodes = sum(node.count for node in at_nodes)
+        total += cost.flops * (stats.nfe - nodes + stats.nfe_backward)
+        total += cost.gradient_flops * (stats.nvjp - nodes)
+        each = [(n.count, n.evaluation.flops + n.evaluation.gradient_flops) for n in at_nodes]
+        total += sum(count * flops for count, flops in each)
     return total
 
 

@@ -51,7 +51,8 @@ def show_command(
     event = describe_event(recipe)
     model = build_model(recipe, event)
     governed = governed_blocks(recipe, model)
-    rate = _rate(recipe, model, event, flops, measure)
+    rates = _rates(recipe, model, event, flops, measure)
+    rate = rates.get("likelihood")
     cost = training_cost(model, likelihood_batch_size(recipe), evaluations, governed)
     if evaluations is not None and not cost.assumed:
         raise typer.BadParameter(
@@ -60,7 +61,7 @@ def show_command(
         )
     figures, samples = describe_model(model, governed), train_size(recipe.data)
     pieces = _pieces(recipe, model, governed)
-    stages = stage_figures(recipe, model, cost)
+    stages = stage_figures(recipe, model, cost, samples, rates)
     if as_json:
         costs = cost_figures(cost, samples, rate)
         named = {"name": recipe.name, "title": recipe.title}
@@ -86,20 +87,27 @@ def _check_rate(flops: float | None, measure: bool) -> None:
         raise typer.BadParameter(f"--flops is {flops}: write a positive number, such as 1e13")
 
 
-def _rate(
+def _rates(
     recipe: "Recipe", model: "MultiscaleFlow", event: "Event", flops: float | None, measure: bool
-) -> "Rate | None":
+) -> "dict[str, Rate]":
+    """Return how fast this machine computes the objectives of the training, as far as is known."""
     from rnode_dyn.bench.measure import device_for, measure_speed
     from rnode_dyn.costs.stages import likelihood_batch_size
     from rnode_dyn.costs.text import Rate
+    from rnode_dyn.training.loop.stages import build_objective
 
+    stages = {stage.objective: stage for stage in recipe.train.stages}
     if flops is not None:
-        return Rate(flops, "as --flops states")
+        return dict.fromkeys(("likelihood", *stages), Rate(flops, "as --flops states"))
     if not measure:
-        return None
+        return {}
     model.to(device_for(recipe.train.accelerator))
-    speed = measure_speed(model, event, likelihood_batch_size(recipe))
-    return Rate(speed.flops_per_second, speed.in_words())
+    size = likelihood_batch_size(recipe)
+    speeds = {"likelihood": measure_speed(model, event, size)}
+    for name in stages.keys() - {"likelihood"}:
+        objective, size = build_objective(stages[name]), recipe.batch_size(stages[name])
+        speeds[name] = measure_speed(model, event, size, objective)
+    return {name: Rate(s.flops_per_second, s.in_words()) for name, s in speeds.items()}
 
 
 def _pieces(

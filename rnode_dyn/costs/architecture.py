@@ -8,6 +8,8 @@ from rich.text import Text
 from rich.tree import Tree
 from torch import nn
 
+from rnode_dyn.costs.evaluations import node_times
+from rnode_dyn.costs.probe import count_solve
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
@@ -42,7 +44,15 @@ def describe_model(
 
 
 def _known_evaluations(flow: RegularizedFlow, governed: Collection[RegularizedFlow]) -> int | None:
-    return None if flow in governed else evaluations_per_solve(flow.solver, flow.end_time)
+    return None if flow in governed else _evaluations(flow)
+
+
+def _evaluations(flow: RegularizedFlow) -> int | None:
+    """Evaluations of a training pass, those at the nodes of a quadrature included."""
+    count, times = evaluations_per_solve(flow.solver, flow.end_time), node_times(flow)
+    if count is None or not times:
+        return count
+    return count_solve(flow.solver, flow.end_time, times).forward + len(times)
 
 
 def evaluations_per_solve(solver: Solver, end_time: float) -> int | None:
@@ -91,14 +101,19 @@ def _add_scale(
 
 
 def _block(flow: RegularizedFlow, shape: tuple[int, ...], governed: bool) -> str:
-    evaluations = evaluations_per_solve(flow.solver, flow.end_time)
+    evaluations = _evaluations(flow)
     cost = "adaptive steps" if evaluations is None else f"{evaluations} evaluations"
     cost = "auto steps" if governed else cost
     name = type(flow.field).__name__
     return (
         f"block {_shape(shape)}  {name}  {count_parameters(flow):,} parameters  "
-        f"{flow.solver.algorithm.name}, {cost}"
+        f"{flow.solver.algorithm.name}, {cost}{_nodes(flow)}"
     )
+
+
+def _nodes(flow: RegularizedFlow) -> str:
+    count = len(node_times(flow))
+    return f", {count} of them with products, at nodes" if count else ""
 
 
 def count_parameters(module: nn.Module) -> int:

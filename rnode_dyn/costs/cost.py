@@ -10,11 +10,16 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from rnode_dyn.costs.evaluations import (
+    EvaluationCost,
+    NodeCost,
+    differentiate,
+    node_costs,
+    node_times,
+    stage_cost,
+)
 from rnode_dyn.costs.probe import SolveCounts, count_solve, steps_for, with_steps
-from rnode_dyn.costs.saved import SavedTensors
 from rnode_dyn.fields.at_times import at_times
-from rnode_dyn.fields.own_product import with_own_product
-from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Station
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.numerics.stepping.fixed import FixedStep
@@ -24,63 +29,59 @@ ASSUMED_STEPS = 4
 
 
 @dataclass(frozen=True)
-class EvaluationCost:
-    """The cost of evaluating a block's augmented field once, for a batch.
-
-    Attributes:
-        shape: Shape of a sample in the block.
-        flops: Operations of the evaluation: field, divergence and penalties.
-        gradient_flops: Operations of differentiating it.
-        graph_bytes: What it keeps for being differentiated.
-        state_bytes: Size of the state that is solved for.
-        noise_bytes: Size of the noise, which one solve draws once.
-    """
-
-    shape: tuple[int, ...]
-    flops: int
-    gradient_flops: int
-    graph_bytes: int
-    state_bytes: int
-    noise_bytes: int
-
-
-@dataclass(frozen=True)
 class BlockCost:
     """The cost of a block in one training step.
 
     Attributes:
-        evaluation: The cost of one evaluation.
+        evaluation: The cost of one evaluation at the stages.
         counts: How many there are, and what is kept of them.
         assumed: Whether the number of steps is an assumption.
+        at_nodes: What is evaluated beside them, at the nodes of a quadrature.
     """
 
     evaluation: EvaluationCost
     counts: SolveCounts
     assumed: bool
+    at_nodes: Sequence[NodeCost] = ()
+
+    @property
+    def nodes(self) -> int:
+        """Evaluations at nodes, each of which is differentiated."""
+        return sum(node.count for node in self.at_nodes)
 
     @property
     def forward_flops(self) -> int:
-        """Operations of the forward solve."""
-        return self.evaluation.flops * self.counts.forward
+        """Operations of the forward pass."""
+        at_nodes = sum(node.count * node.evaluation.flops for node in self.at_nodes)
+        return self.evaluation.flops * self.counts.forward + at_nodes
 
     @property
     def step_flops(self) -> int:
-        """Operations of the forward solve and its gradient."""
+        """Operations of the forward pass and its gradient."""
         again = self.evaluation.flops * self.counts.again
         gradient = self.evaluation.gradient_flops * self.counts.differentiated
-        return self.forward_flops + again + gradient
+        at_nodes = sum(node.count * node.evaluation.gradient_flops for node in self.at_nodes)
+        return self.forward_flops + again + gradient + at_nodes
 
     @property
     def kept_bytes(self) -> int:
         """What the forward solve keeps for the gradient."""
         states = self.counts.states_kept * self.evaluation.state_bytes
         graphs = self.counts.graphs_kept * self.evaluation.graph_bytes
-        return states + graphs + self.evaluation.noise_bytes
+        return states + graphs + self._bytes_of_nodes + self.evaluation.noise_bytes
+
+    @property
+    def _bytes_of_nodes(self) -> int:
+        return sum(node.count * node.evaluation.graph_bytes for node in self.at_nodes)
 
     @property
     def added_bytes(self) -> int:
-        """The most that the gradient needs beside what was kept."""
-        return self.counts.graphs_added * self.evaluation.graph_bytes
+        """The most that the gradient needs beside what was kept.
+
+        The nodes are differentiated first, and what was kept of them is let go by then.
+        """
+        added = self.counts.graphs_added * self.evaluation.graph_bytes
+        return max(0, added - self._bytes_of_nodes)
 
     def per_sample(self, batch_size: int) -> dict[str, Any]:
         """Return the figures of one sample of a batch as plain values."""
@@ -89,9 +90,10 @@ class BlockCost:
         return {
             "shape": list(shape),
             **{name: round(cost / batch_size) for name, cost in costs.items()},
-            "evaluations": self.counts.forward,
+            "evaluations": self.counts.forward + self.nodes,
             "evaluations_for_gradient": self.counts.again,
-            "differentiated": self.counts.differentiated,
+            "differentiated": self.counts.differentiated + self.nodes,
+            "nodes": self.nodes,
             "assumed": self.assumed,
         }
 
@@ -167,37 +169,6 @@ def training_cost(
     return TrainingCost(batch_size, blocks)
 
 
-def evaluation_cost(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> EvaluationCost:
-    """Count one evaluation of a block's augmented field and its gradient, on shapes alone."""
-    flow = deepcopy(flow).to("meta", torch.float32)
-    x = torch.zeros(batch_size, *shape, device="meta")
-    noise = flow.divergence.draw(x)
-    written = with_own_product(flow.field, x)
-    field = AugmentedField(written, shape, flow.divergence, noise, flow.regularizers, 1)
-    width = field.channels + x[0].numel()
-    y = torch.zeros(batch_size, width, device="meta", requires_grad=True)
-    t = torch.zeros((), device="meta")
-    parameters = [p for p in flow.parameters() if p.requires_grad]
-    there = [*parameters, *([] if noise is None else [noise])]
-    with FlopCounterMode(display=False) as forward, SavedTensors(there) as saved:
-        slope = field(t, y)
-    graph_bytes = saved.now
-    with FlopCounterMode(display=False) as backward:
-        _differentiate(slope, [y, *parameters])
-    return EvaluationCost(
-        tuple(shape),
-        forward.get_total_flops(),
-        backward.get_total_flops(),
-        graph_bytes,
-        y.untyped_storage().nbytes(),
-        0 if noise is None else noise.untyped_storage().nbytes(),
-    )
-
-
-def _differentiate(slope: Tensor, inputs: list[Tensor]) -> None:
-    torch.autograd.grad(slope, inputs, torch.ones_like(slope), allow_unused=True)
-
-
 def matching_flops(model: MultiscaleFlow) -> int:
     """Count a step of flow matching on one sample, its gradient included, as in training_cost.
 
@@ -214,7 +185,7 @@ def _regression_flops(station: Station) -> int:
     t, x = torch.zeros(1, device="meta"), torch.zeros(1, *station.shape, device="meta")
     parameters: list[Tensor] = [p for p in field.parameters() if p.requires_grad]
     with FlopCounterMode(display=False) as counter:
-        _differentiate(at_times(field, t, x), parameters)
+        differentiate(at_times(field, t, x), parameters)
     return counter.get_total_flops()
 
 
@@ -227,6 +198,7 @@ def _block_cost(
         solver = with_steps(solver, flow.end_time, steps_for(solver, evaluations))
     elif adaptive:
         solver = with_steps(solver, flow.end_time, ASSUMED_STEPS)
-    counts = count_solve(solver, flow.end_time)
-    cost = evaluation_cost(flow, station.shape, batch_size)
-    return BlockCost(cost, counts, adaptive or governed)
+    counts = count_solve(solver, flow.end_time, node_times(flow))
+    cost = stage_cost(flow, station.shape, batch_size)
+    at_nodes = node_costs(flow, station.shape, batch_size)
+    return BlockCost(cost, counts, adaptive or governed, at_nodes)

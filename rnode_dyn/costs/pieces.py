@@ -186,7 +186,9 @@ def _divisors(number: int) -> list[int]:
 
 
 def _calls(cost: TrainingCost) -> int:
-    return sum(b.counts.forward + b.counts.again + b.counts.differentiated for b in cost.blocks)
+    counts = (block.counts for block in cost.blocks)
+    at_stages = sum(c.forward + c.again + c.differentiated for c in counts)
+    return at_stages + 2 * sum(block.nodes for block in cost.blocks)
 
 
 def _with_spare_steps(cost: TrainingCost) -> TrainingCost:

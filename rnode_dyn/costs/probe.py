@@ -4,6 +4,7 @@ With fixed steps neither the evaluations nor what is kept for the gradient depen
 that every algorithm and sensitivity is counted by what it does, and none by a formula of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,12 +58,13 @@ class _Marked(torch.autograd.Function):
         return -0.1 * grad, grad.sum()
 
 
-def count_solve(solver: Solver, end_time: float) -> SolveCounts:
+def count_solve(solver: Solver, end_time: float, save_at: Sequence[float] = ()) -> SolveCounts:
     """Count one solve of a block's training and its gradient.
 
     Args:
         solver: With fixed steps.
         end_time: The solve goes from 0 to it.
+        save_at: When the state is wanted before the end.
 
     Example:
         >>> from rnode_dyn import RK4, CheckpointedAdjoint
@@ -75,10 +77,10 @@ def count_solve(solver: Solver, end_time: float) -> SolveCounts:
     problem = ODEProblem(lambda t, x: _Marked.apply(x, theta), x0, (0.0, end_time), (theta,))
     states, graphs = SavedTensors(measure=_is_state), SavedTensors(measure=_is_mark)
     with states:
-        solution = solve(problem, solver, save_at=(end_time,))
+        solution = solve(problem, solver, save_at=(*save_at, end_time))
         states_kept = states.now
     with graphs:
-        solution = solve(problem, solver, save_at=(end_time,))
+        solution = solve(problem, solver, save_at=(*save_at, end_time))
         graphs_kept = graphs.now
         solution.x.sum().backward()
     stats = solution.stats

@@ -1,9 +1,11 @@
 """The stages of a training, and what a step of each costs, as people and machines read it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rnode_dyn.costs.cost import TrainingCost, matching_flops
-from rnode_dyn.costs.text import unit
+from rnode_dyn.costs.epoch import hours
+from rnode_dyn.costs.text import Rate, clock, unit
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.schema import Recipe, StageRecipe
 
@@ -25,14 +27,23 @@ def likelihood_batch_size(recipe: Recipe) -> int:
 
 
 def stage_figures(
-    recipe: Recipe, model: MultiscaleFlow, cost: TrainingCost
+    recipe: Recipe,
+    model: MultiscaleFlow,
+    cost: TrainingCost,
+    samples: int | None = None,
+    rates: Mapping[str, Rate] | None = None,
 ) -> list[dict[str, Any]]:
     """Return every stage as plain values, with the operations of a step on one sample.
+
+    ``hours`` are those of the steps, without validation: ``None`` where the rate, or the samples
+    of an epoch that are needed for it, are not known.
 
     Args:
         recipe: The recipe.
         model: Its flow.
         cost: What a step of the likelihood costs.
+        samples: Samples in an epoch, where they are known.
+        rates: How fast a machine computes each objective, where that is known.
     """
     flops = {
         "likelihood": round(cost.step_flops / cost.batch_size),
@@ -43,9 +54,25 @@ def stage_figures(
             **stage.model_dump(exclude_none=True),
             "batch_size": stage.batch_size or recipe.data.batch_size,
             "flops_per_image_step": flops[stage.objective],
+            "hours": _hours(recipe, stage, flops[stage.objective], samples, rates or {}),
         }
         for stage in recipe.train.stages
     ]
+
+
+def _hours(
+    recipe: Recipe, stage: StageRecipe, flops: int, samples: int | None, rates: Mapping[str, Rate]
+) -> float | None:
+    """Return how long a stage takes on a device: until the first of its ends that is known."""
+    limit = None if stage.max_minutes is None else stage.max_minutes / 60
+    batch = recipe.batch_size(stage) * recipe.train.accumulate
+    steps = None if stage.max_steps is None else stage.max_steps * batch
+    epochs = None if stage.epochs is None or samples is None else stage.epochs * samples
+    images = min((count for count in (steps, epochs) if count is not None), default=None)
+    if stage.objective not in rates or images is None:
+        return limit
+    computed = hours(images, flops, rates[stage.objective].flops_per_second)
+    return computed if limit is None else min(limit, computed)
 
 
 def stage_lines(recipe: Recipe, figures: list[dict[str, Any]]) -> list[str]:
@@ -55,11 +82,15 @@ def stage_lines(recipe: Recipe, figures: list[dict[str, Any]]) -> list[str]:
     return [
         f"stage {number} of {len(figures)}: {stage.objective} for {_end(stage)}, batches of "
         f"{values['batch_size']:,} at rate {stage.learning_rate:g}: "
-        f"{unit(values['flops_per_image_step'], 'FLOP')} an image"
+        f"{unit(values['flops_per_image_step'], 'FLOP')} an image{_in_all(values['hours'])}"
         for number, (stage, values) in enumerate(
             zip(recipe.train.stages, figures, strict=True), start=1
         )
     ]
+
+
+def _in_all(hours: float | None) -> str:
+    return "" if hours is None else f", {clock(3600 * hours)} in all"
 
 
 def _end(stage: StageRecipe) -> str:

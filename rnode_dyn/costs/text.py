@@ -102,7 +102,16 @@ def _clock(flops: float, rate: Rate) -> str:
         >>> _clock(7.2e12, Rate(1e9, "stated")), _clock(5e8, Rate(1e9, "stated"))
         ('2 h', '0.5 s')
     """
-    seconds = flops / rate.flops_per_second
+    return clock(flops / rate.flops_per_second)
+
+
+def clock(seconds: float) -> str:
+    """Return a time in a unit that suits.
+
+    Example:
+        >>> clock(90), clock(7200)
+        ('1.5 min', '2 h')
+    """
     for size, unit in ((3600, "h"), (60, "min"), (1, "s")):
         if seconds >= size:
             return f"{seconds / size:,.3g} {unit}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.quadrature import Quadrature
 from rnode_dyn.numerics.solve import Solver
 from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
 from rnode_dyn.numerics.stepping.fixed import FixedStep
@@ -75,21 +76,29 @@ def solver_in_words(solver: Solver) -> str:
         return f"{name}, step {stepping.dt:g}"
     if isinstance(stepping, AdaptiveStep):
         norm = "" if stepping.norm == "rms" else f", {stepping.norm} norm"
+        norm = ", each sample by itself" if stepping.per_sample else norm
         return f"{name}, rtol {stepping.rtol:g}, atol {stepping.atol:g}{norm}"
     return f"{name}, {stepping}"
 
 
-def divergence_in_words(divergence: Divergence) -> str:
-    """Return how the trace of ∂f/∂x is found.
+def divergence_in_words(divergence: Divergence, quadrature: Quadrature | None = None) -> str:
+    """Return how the trace of ∂f/∂x is found, and where, if it is not at the stages.
 
     Example:
         >>> divergence_in_words(HutchinsonDivergence("rademacher", probes=4))
         'Hutchinson, rademacher noise, 4 probes'
+        >>> divergence_in_words(HutchinsonDivergence(), Quadrature("gauss", nodes=8))
+        'Hutchinson, gaussian noise, 1 probe, at gauss nodes: 8 a block'
     """
+    at = "" if quadrature is None or quadrature.at_stages else _nodes_in_words(quadrature)
     if not isinstance(divergence, HutchinsonDivergence):
-        return "exact trace"
-    probes = divergence.probes
-    return f"Hutchinson, {divergence.noise} noise, {probes} {'probe' if probes == 1 else 'probes'}"
+        return f"exact trace{at}"
+    probes = f"{divergence.probes} {'probe' if divergence.probes == 1 else 'probes'}"
+    return f"Hutchinson, {divergence.noise} noise, {probes}{at}"
+
+
+def _nodes_in_words(quadrature: Quadrature) -> str:
+    return f", at {quadrature.rule} nodes: {quadrature.nodes} a block"
 
 
 def costs_of_blocks(model: MultiscaleFlow, passes: list[list[tuple[int, ...]]]) -> list[BlockCost]:
@@ -104,7 +113,7 @@ def costs_of_blocks(model: MultiscaleFlow, passes: list[list[tuple[int, ...]]]) 
         nfe, accepted, rejected = (sum(each) / len(each) for each in zip(*counts, strict=True))
         words = (
             solver_in_words(station.flow.active_solver),
-            divergence_in_words(station.flow.active_divergence),
+            divergence_in_words(station.flow.active_divergence, station.flow.active_quadratures[0]),
         )
         costs.append(BlockCost(station.scale, station.shape, *words, nfe, accepted, rejected))
     return costs

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rnode_dyn.numerics.at_times import Wrapped
 from rnode_dyn.numerics.calling import calling_of, handed_the_time, timed_parts
 
 
-class CalledField(nn.Module):
+class CalledField(nn.Module, Wrapped):
     """A module that is called in another way than torchdyn's f(t, x, args=None).
 
     Args:
@@ -21,6 +22,11 @@ class CalledField(nn.Module):
         super().__init__()
         self.module = module
         self.calling = calling_of(module)
+
+    @property
+    def written(self) -> nn.Module:
+        """The module itself, where it is called as f(t, x) all the same."""
+        return self.module if self.calling.is_plain else self
 
     def forward(self, t: Tensor, x: Tensor, condition: Any = None, args: Any = None) -> Tensor:
         """Evaluate the field."""
@@ -76,38 +82,6 @@ def as_field(given: Callable) -> nn.Module:
     if calling.takes_condition and calling.condition_name != "condition":
         return CalledField(given)
     return given if is_torchdyns and _names_the_time(given) else CalledField(given)
-
-
-def as_written(field: Callable) -> Callable:
-    """The field without what we put around it, where that is called in the same way.
-
-    Example:
-        >>> as_written(as_field(nn.Identity()))
-        CalledField(
-          (module): Identity()
-        )
-    """
-    return field.module if isinstance(field, CalledField) and field.calling.is_plain else field
-
-
-def says_of_forward(field: Callable, name: str) -> bool:
-    """Whether a field's class says something of its own ``forward``, and means it.
-
-    A subclass that overrides ``forward`` inherits the words of its parent, which are not about it.
-
-    Args:
-        field: The field.
-        name: An attribute of its class: a word that counts where it is true, or a method.
-    """
-    written = as_written(field)
-    if "forward" in getattr(written, "__dict__", {}) or getattr(written, "_forward_hooks", None):
-        return False
-    lineage = inspect.getmro(type(written))
-    says = next((i for i, kind in enumerate(lineage) if name in vars(kind)), None)
-    forward = next((i for i, kind in enumerate(lineage) if "forward" in vars(kind)), None)
-    return (
-        says is not None and (forward is None or says <= forward) and bool(getattr(written, name))
-    )
 
 
 def _names_the_time(module: nn.Module) -> bool:

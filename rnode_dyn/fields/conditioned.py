@@ -1,12 +1,13 @@
 """A field with a condition that is fixed for a solve: a frozen pair, no state in the module."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-from rnode_dyn.fields.as_field import as_written, says_of_forward
 from rnode_dyn.fields.condition import check_rows
+from rnode_dyn.numerics.at_times import HasRows, Wrapped, as_written, says_of_forward
 from rnode_dyn.numerics.calling import Calling, calling_of
 
 _PREPARE = "prepare"
@@ -24,7 +25,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class Conditioned:
+class Conditioned(Wrapped, HasRows):
     """The field f(t, x) that is left of f(t, x, condition).
 
     Attributes:
@@ -40,15 +41,26 @@ class Conditioned:
         return self.field(t, x, condition=self.given)
 
     @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """The tensors through which a gradient reaches the condition."""
+    def written(self) -> Any:
+        """The field as it was written."""
+        return as_written(self.field)
+
+    @property
+    def rows(self) -> tuple[Tensor, ...]:
+        """The tensors through which a gradient reaches the condition, a row a sample."""
         return self.given.parts if isinstance(self.given, Prepared) else (self.given,)
 
-    def first(self) -> Tensor | Prepared:
-        """The first sample's part of the condition."""
-        if isinstance(self.given, Prepared):
-            return Prepared(tuple(part[:1] for part in self.given.parts))
-        return self.given[:1]
+    def with_rows(self, rows: tuple[Tensor, ...]) -> "Conditioned":
+        """Return the pair for a single sample, given its row of each."""
+        return self._holding([row[None] for row in rows])
+
+    def of_samples(self, samples: Tensor) -> "Conditioned":
+        """Return the pair for the samples at these places of the batch."""
+        return self._holding([part.index_select(0, samples) for part in self.rows])
+
+    def _holding(self, rows: Sequence[Tensor]) -> "Conditioned":
+        prepared = isinstance(self.given, Prepared)
+        return Conditioned(self.field, Prepared(tuple(rows)) if prepared else rows[0])
 
 
 def conditioned(field: nn.Module, condition: Tensor | None, x: Tensor) -> nn.Module | Conditioned:

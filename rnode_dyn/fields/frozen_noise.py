@@ -1,7 +1,7 @@
 """Random layers whose noise stays the same until it is drawn anew."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -58,3 +58,14 @@ class FrozenNoise(nn.Module):
         named = {} if condition is None else {"condition": condition}
         with seeded(x.device, int(self.seed)):
             return self.field(t, x, **named)
+
+    def of_samples(self, samples: Tensor) -> NoReturn:
+        """Refuse: the noise belongs to the places of a whole batch.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "FrozenNoise draws its noise for the places of a whole batch, and per_sample "
+            "evaluates some samples without the others: call field.eval(), or drop per_sample"
+        )

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from rnode_dyn.fields.as_field import CalledField
+from rnode_dyn.fields.compiled import product_of
 from rnode_dyn.fields.condition import ConditionEmbedding
 from rnode_dyn.fields.conditioned import Conditioned
 from rnode_dyn.numerics.calling import handed_the_time, timed_parts
@@ -28,7 +29,7 @@ _NAME = "value_and_vjp"
 _CONDITION = "condition"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
-OwnProduct = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+OwnProduct = Callable[..., tuple[Tensor, Tensor]]
 
 # Of each field, the structures that were tried, and whether the product was right.
 _TRIED: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
@@ -49,6 +50,13 @@ class FieldWithProduct:
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         """Evaluate the field."""
         return self.field(t, x)
+
+    def of_samples(self, samples: Tensor) -> "FieldWithProduct":
+        """Return the same for the samples at these places of the batch."""
+        if not isinstance(self.field, Conditioned):
+            return self
+        part = self.field.of_samples(samples)
+        return FieldWithProduct(part, functools.partial(self.product, condition=part.given))
 
 
 def with_own_product(field: Callable, x: Tensor) -> Callable:
@@ -71,13 +79,21 @@ def with_own_product(field: Callable, x: Tensor) -> Callable:
     if structure not in tried:
         if within_transform():
             return field
-        tried[structure] = _try(module, x, {} if pair is None else {_CONDITION: pair.first()})
+        tried[structure] = _try(module, x, _first_of(pair, x))
     if not tried[structure]:
         return field
-    parts, product = timed_parts(module), getattr(module, _NAME)
+    parts, product = timed_parts(module), product_of(module, _NAME)
+    product = _timed(product, parts) if parts else product
     if pair is not None:
         product = functools.partial(product, condition=pair.given)
-    return FieldWithProduct(field, _timed(product, parts) if parts else product)
+    return FieldWithProduct(field, product)
+
+
+def _first_of(pair: Conditioned | None, x: Tensor) -> dict[str, Any]:
+    """The first sample's condition by name; nothing where there is none."""
+    if pair is None:
+        return {}
+    return {_CONDITION: pair.of_samples(torch.zeros(1, dtype=torch.long, device=x.device)).given}
 
 
 def _try(module: nn.Module, x: Tensor, named: dict[str, Any]) -> bool:
@@ -95,10 +111,10 @@ def _try(module: nn.Module, x: Tensor, named: dict[str, Any]) -> bool:
     return trouble is None
 
 
-def _timed(product: OwnProduct, parts: list[Any]) -> OwnProduct:
-    def timed(t: Tensor, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+def _timed(product: OwnProduct, parts: list[Any]) -> Callable[..., tuple[Tensor, Tensor]]:
+    def timed(t: Tensor, x: Tensor, v: Tensor, **named: Any) -> tuple[Tensor, Tensor]:
         with handed_the_time(parts, t):
-            return product(t, x, v)
+            return product(t, x, v, **named)
 
     return timed
 

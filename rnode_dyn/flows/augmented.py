@@ -1,11 +1,13 @@
 """The dynamics of a flow: the state, its log-determinant and the penalties, as one field."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnode_dyn.fields.at_times import taking_times
 from rnode_dyn.fields.derivatives import refuse_once_differentiable
 from rnode_dyn.fields.own_product import FieldWithProduct
 from rnode_dyn.flows.divergence import Divergence, Linearization
@@ -26,6 +28,8 @@ class AugmentedField:
         regularizers: Whose integrands to add.
         direction: −1 where time runs backward: penalties count up all the same.
     """
+
+    takes_times = True
 
     def __init__(
         self,
@@ -53,7 +57,8 @@ class AugmentedField:
 
     def _linearize(self, t: Tensor, x: Tensor) -> Linearization:
         try:
-            at = self.divergence.linearize(self.field, t, x, self.noise, **self.asked)
+            field = taking_times(self.field) if t.dim() else self.field
+            at = self.divergence.linearize(field, t, x, self.noise, **self.asked)
         except (SolverError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, TypeError) as error:
@@ -66,10 +71,24 @@ class AugmentedField:
                 refuse_once_differentiable(at.value, x)
         return at
 
+    def of_samples(self, samples: Tensor) -> "AugmentedField":
+        """Return the dynamics of some samples of the batch, with their noise."""
+        part = copy(self)
+        part.noise = None if self.noise is None else self.noise.index_select(1, samples)
+        offered = getattr(self.field, "of_samples", None)
+        part.field = self.field if offered is None else offered(samples)
+        return part
+
     @property
     def channels(self) -> int:
         """How many entries stand before the state."""
         return 1 + len(self.regularizers)
+
+    def without_penalties(self) -> "AugmentedField":
+        """The same of the log-determinant and the state alone."""
+        alone = copy(self)
+        alone.regularizers, alone.asked = (), {}
+        return alone
 
     def error_mask(self, y: Tensor) -> Tensor:
         """Which entries take part in step-size control: all but the penalties."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.distribution import standard_normal_log_prob
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.quadrature import Quadrature
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.numerics.errors import SolverError
@@ -61,6 +62,11 @@ def refine(
 ) -> Refinement:
     """Solve the flow at the training solver's steps and at twice as many, with the same noise.
 
+    At twice the steps all is integrated at the stages, so that the error of fixed nodes, which
+    training could learn as it could that of the steps, is in the gap. Nodes that are drawn for each
+    solve have none that can be learned, and what is random of them is left out: both are solved at
+    the stages.
+
     What that changes of log p is known of the whole flow alone: the error of one block goes
     through all that follow. It is parted by what each block changes on its own, from the same
     state, as if what it passes on were the latent variable.
@@ -75,13 +81,13 @@ def refine(
     was_training = model.training
     model.train()
     try:
-        with random_state_kept(x.device):
+        with random_state_kept(x.device), _at_stages(model.blocks, only_random=True):
             # Blocks that are not looked at draw noise too.
             reseed(x.device, seed)
             given = handed(model, condition)
             coarse = _solved(model, x, blocks, seed, given)
             reseed(x.device, seed)
-            with _doubled(blocks):
+            with _doubled(blocks), _at_stages(model.blocks):
                 fine = _solved(model, x, blocks, seed, given)
             alone = [_gap(flow, coarse, fine, seed) for flow in blocks]
     finally:
@@ -101,6 +107,21 @@ def _doubled(blocks: Sequence[RegularizedFlow]) -> Iterator[None]:
     finally:
         for flow, solver in zip(blocks, solvers, strict=True):
             flow.solver = solver
+
+
+@contextmanager
+def _at_stages(blocks: Sequence[RegularizedFlow], only_random: bool = False) -> Iterator[None]:
+    """Integrate log-determinants at the stages; the penalties are not looked at, and go along."""
+    before = [(flow.quadrature, flow.penalty_quadrature) for flow in blocks]
+    for flow in blocks:
+        if flow.quadrature.is_random or not only_random:
+            flow.quadrature = Quadrature()
+        flow.penalty_quadrature = None
+    try:
+        yield
+    finally:
+        for flow, (quadrature, of_penalties) in zip(blocks, before, strict=True):
+            flow.quadrature, flow.penalty_quadrature = quadrature, of_penalties
 
 
 class _Solved(NamedTuple):

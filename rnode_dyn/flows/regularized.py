@@ -13,9 +13,11 @@ from torchdyn.nn import Augmenter
 from rnode_dyn.fields.as_field import as_field
 from rnode_dyn.fields.conditioned import Conditioned, conditioned, takes_condition
 from rnode_dyn.fields.own_product import with_own_product
+from rnode_dyn.flows.at_nodes import Plan, carry_at_nodes
 from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
 from rnode_dyn.flows.given import check_batch
+from rnode_dyn.flows.quadrature import Quadrature, check_quadratures
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.flows.share import drawn
@@ -29,8 +31,9 @@ class RegularizedFlow(NeuralODE):
     """A continuous normalizing flow whose trajectories are penalised (Finlay et al. 2020).
 
     The state of the ODE is the sample, its log-determinant and one entry for every regularizer,
-    all solved for together. In training mode ``solver`` and ``divergence`` do it; in evaluation
-    mode ``eval_solver`` and ``eval_divergence``, where they are given.
+    all solved for together, or the sample alone where a quadrature has nodes of its own. In
+    training mode ``solver`` and ``divergence`` do it; in evaluation mode ``eval_solver`` and
+    ``eval_divergence``, where they are given.
 
     Args:
         field: f(t, x), or f(t, x, condition): a module or a function; the module's parameters are
@@ -42,10 +45,14 @@ class RegularizedFlow(NeuralODE):
             gets one; an ``nn.Parameter`` trains with the flow.
         eval_solver: Solver in evaluation mode.
         eval_divergence: Divergence in evaluation mode.
+        quadrature: Where the log-determinant is integrated, and the penalties with it.
+        penalty_quadrature: Where the penalties are, if elsewhere.
+        eval_quadrature: Where both are in evaluation mode; left out, at the stages.
 
     Raises:
         TypeError: if a part is not of its kind.
-        ValueError: if ``end_time`` is not positive, or a regularizer comes twice.
+        ValueError: if ``end_time`` is not positive, a regularizer comes twice, or a quadrature
+            does not go with the rest.
 
     Example:
         >>> import torch
@@ -65,6 +72,9 @@ class RegularizedFlow(NeuralODE):
         end_time: float | Tensor = 1.0,
         eval_solver: Solver | None = None,
         eval_divergence: Divergence | None = None,
+        quadrature: Quadrature | None = None,
+        penalty_quadrature: Quadrature | None = None,
+        eval_quadrature: Quadrature | None = None,
     ) -> None:
         solver = Solver() if solver is None else solver
         divergence = HutchinsonDivergence() if divergence is None else divergence
@@ -81,6 +91,11 @@ class RegularizedFlow(NeuralODE):
         self.divergence, self.eval_divergence = divergence, eval_divergence
         self.regularizers = tuple(regularizers)
         self.end = _checked_end(end_time)
+        quadratures = (quadrature, penalty_quadrature, eval_quadrature)
+        check_quadratures(*quadratures, bool(regularizers), isinstance(self.end, Tensor))
+        self.quadrature = Quadrature() if quadrature is None else quadrature
+        self.penalty_quadrature = penalty_quadrature
+        self.eval_quadrature = Quadrature() if eval_quadrature is None else eval_quadrature
         self.augmenter = Augmenter(augment_idx=1, augment_dims=1 + len(self.regularizers))
         self.stats = SolveStats()
         # A hypersolver's networks train, move and are saved with the flow.
@@ -183,6 +198,13 @@ class RegularizedFlow(NeuralODE):
             return self.divergence
         return self.eval_divergence
 
+    @property
+    def active_quadratures(self) -> tuple[Quadrature, Quadrature | None]:
+        """The quadrature of the current mode, and that of the penalties where it is another."""
+        if self.training:
+            return self.quadrature, self.penalty_quadrature
+        return self.eval_quadrature, None
+
     def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of a latent sample, given that of a data sample: the same."""
         return tuple(shape)
@@ -202,7 +224,7 @@ class RegularizedFlow(NeuralODE):
 
     def _differentiable(self, field: nn.Module | Conditioned) -> tuple[Tensor, ...]:
         """What a gradient has to reach: the field's parameters, and its condition."""
-        more = field.tensors if isinstance(field, Conditioned) else ()
+        more = field.rows if isinstance(field, Conditioned) else ()
         return (*self.field.parameters(), *(t for t in more if t.is_floating_point()))
 
     def _carry(
@@ -227,9 +249,19 @@ class RegularizedFlow(NeuralODE):
             parameters=self._differentiable(field),
             error_mask=dynamics.error_mask(y),
         )
-        solution = solve(problem, self.active_solver, save_at=(t1,))
-        self.stats = solution.stats
-        return self._unpack(solution.x[0], x)
+        rows, self.stats = self._solve(dynamics, problem, x)
+        return self._unpack(rows, x)
+
+    def _solve(
+        self, dynamics: AugmentedField, problem: ODEProblem, x: Tensor
+    ) -> tuple[Tensor, SolveStats]:
+        """Solve for all at the stages, or for the state alone and integrate the rest at nodes."""
+        of_log_det, of_penalties = self.active_quadratures
+        plan = Plan(of_log_det.draw(x), None if of_penalties is None else of_penalties.draw(x))
+        if plan.has_nodes:
+            return carry_at_nodes(dynamics, problem, plan, self.active_solver)
+        solution = solve(problem, self.active_solver, save_at=problem.t_span[1:])
+        return solution.x[0], solution.stats
 
     def _unpack(self, y: Tensor, like: Tensor) -> FlowResult:
         channels = 1 + len(self.regularizers)
@@ -239,9 +271,10 @@ class RegularizedFlow(NeuralODE):
 
     def extra_repr(self) -> str:
         """Name the parts that are not modules."""
+        at_nodes = "" if self.quadrature.at_stages else f", quadrature={self.quadrature}"
         return (
             f"solver={self.solver}, divergence={self.divergence}, "
-            f"regularizers={list(self.regularizers)}, end_time={self.end_time}"
+            f"regularizers={list(self.regularizers)}, end_time={self.end_time}{at_nodes}"
         )
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from rnode_dyn.numerics.random_state import TorchRandomState
 from rnode_dyn.numerics.seeding import random_state_kept, reseed
 
 Noise = TypeVar("Noise", bound=Tensor | None)
+Drawn = TypeVar("Drawn")
 
 
 @dataclass
@@ -51,8 +52,7 @@ class Share:
         Raises:
             ValueError: where what is drawn has no axis of the batch, so that nothing can be taken.
         """
-        with self._common_stream(like.device):
-            noise = make(like.new_empty(self.whole, *like.shape[1:]))
+        noise = self.draw_in_common(lambda: make(like.new_empty(self.whole, *like.shape[1:])), like)
         if noise is None:
             return noise
         if noise.shape[axis] != self.whole:
@@ -62,6 +62,11 @@ class Share:
             )
         # A copy: a view would keep the whole batch's noise as long as the graph lives.
         return cast(Noise, noise.narrow(axis, self.start, self.size).clone())
+
+    def draw_in_common(self, make: Callable[[], Drawn], like: Tensor) -> Drawn:
+        """Draw what is the same in every part."""
+        with self._common_stream(like.device):
+            return make()
 
     @contextmanager
     def _common_stream(self, device: torch.device) -> Iterator[None]:
@@ -104,7 +109,26 @@ def drawn(make: Callable[[Tensor], Noise], like: Tensor, axis: int | None = None
         axis: Which axis of the noise is the samples'; left out, the one that stands before the
             event's.
     """
-    share = _current.get()
-    if share is None or share.seed is None or share.size == share.whole or len(like) != share.size:
+    share = _share_of(like)
+    if share is None:
         return make(like)
     return share.draw(make, like, -like.dim() if axis is None else axis)
+
+
+def drawn_in_common(make: Callable[[], Drawn], like: Tensor) -> Drawn:
+    """Draw what all samples of a step have in common, whatever part of its batch is here.
+
+    Args:
+        make: Draws, on the CPU or where the states are.
+        like: The states, ``(batch, *event)``.
+    """
+    share = _share_of(like)
+    return make() if share is None else share.draw_in_common(make, like)
+
+
+def _share_of(like: Tensor) -> Share | None:
+    """The share that states are, where others draw for the same step."""
+    share = _current.get()
+    if share is None or share.seed is None or share.size == share.whole:
+        return None
+    return share if len(like) == share.size else None

@@ -35,7 +35,8 @@ class Solver:
 
     Raises:
         TypeError: if a part is not of its kind.
-        ValueError: if the algorithm has no error estimate and the stepping needs one.
+        ValueError: if the algorithm has no error estimate and the stepping needs one, or every
+            sample steps by itself and the sensitivity could not differentiate that.
 
     Example:
         >>> from rnode_dyn import RK4, FixedStep
@@ -60,6 +61,8 @@ class Solver:
             )
         self.stepping.check(self.algorithm)
         self.sensitivity.check(self.algorithm_parameters)
+        if self.integrator.per_sample:
+            self.sensitivity.check_by_sample()
 
     @property
     def integrator(self) -> Integrator:

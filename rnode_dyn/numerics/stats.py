@@ -1,6 +1,7 @@
 """What a solve cost, counted while it runs."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,6 +20,10 @@ class SolveStats:
         nvjp: Vector-Jacobian products of the field while the gradient was computed.
         accepted: Steps accepted in the forward solve.
         rejected: Steps that the error control threw away.
+        nfe_per_sample: Where each sample steps by itself, in how many of the ``nfe`` evaluations
+            it took part, ``(batch,)``; ``None`` where all take the same steps.
+        accepted_per_sample: Steps that each sample accepted; ``accepted`` is their sum.
+        rejected_per_sample: Steps that each sample rejected; ``rejected`` is their sum.
     """
 
     nfe: int = 0
@@ -26,6 +31,9 @@ class SolveStats:
     nvjp: int = 0
     accepted: int = 0
     rejected: int = 0
+    nfe_per_sample: Tensor | None = field(default=None, compare=False)
+    accepted_per_sample: Tensor | None = field(default=None, compare=False)
+    rejected_per_sample: Tensor | None = field(default=None, compare=False)
 
 
 class CountedField:
@@ -47,9 +55,13 @@ class CountedField:
         known = self._known_slope(t, x)
         if known is not None:
             return known
+        return self.counted(self._evaluate, torch.full((), t, dtype=x.dtype, device=x.device), x)
+
+    def counted(self, evaluate: Callable[[Tensor, Tensor], Tensor], t: Tensor, x: Tensor) -> Tensor:
+        """Evaluate, count it, and look at the answer."""
         setattr(self.stats, self.counter, getattr(self.stats, self.counter) + 1)
         version = version_of(x)
-        slope = self._evaluate(torch.full((), t, dtype=x.dtype, device=x.device), x)
+        slope = evaluate(t, x)
         check_slope(slope, x)
         check_unchanged(x, version)
         if slope.requires_grad:

@@ -4,16 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.registry import describe_data, load_data
 from rnode_dyn.data.scaling import Scaling
 from rnode_dyn.data.splits import Event, Splits
 from rnode_dyn.fields.conv import ConvField
-from rnode_dyn.fields.feedforward import FeedForwardField
 from rnode_dyn.fields.mlp import MLPField
+from rnode_dyn.fields.unet import UNetField, check_fits
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence, HutchinsonDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
+from rnode_dyn.flows.quadrature import Quadrature
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.regularizers import (
     DirectionalDerivative,
@@ -24,6 +26,7 @@ from rnode_dyn.flows.regularizers import (
 )
 from rnode_dyn.flows.standardize import Standardize, standardizing
 from rnode_dyn.flows.transforms import LogitTransform, Shift, Squeeze, Transform
+from rnode_dyn.numerics.algorithms.bogacki_shampine import BS5
 from rnode_dyn.numerics.algorithms.classic import (
     RK4,
     RK38,
@@ -32,10 +35,16 @@ from rnode_dyn.numerics.algorithms.classic import (
     Euler,
     Heun,
     Midpoint,
+    Ralston2,
+    Ralston3,
+    Ralston4,
 )
 from rnode_dyn.numerics.algorithms.dormand_prince import Dopri5, Dopri8
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
+from rnode_dyn.numerics.algorithms.strong_stability import SSPRK33, SSPRK54
 from rnode_dyn.numerics.algorithms.tsitouras import Tsit5
+from rnode_dyn.numerics.algorithms.verner7 import Vern7
+from rnode_dyn.numerics.algorithms.verner9 import Vern9
 from rnode_dyn.numerics.sensitivity.backsolve import BacksolveAdjoint
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.checkpointed import CheckpointedAdjoint
@@ -47,6 +56,8 @@ from rnode_dyn.numerics.stepping.base import Stepping
 from rnode_dyn.numerics.stepping.fixed import FixedStep
 from rnode_dyn.recipe.divergence import EvalDivergenceRecipe
 from rnode_dyn.recipe.errors import Problem, RecipeError
+from rnode_dyn.recipe.names import ADAPTIVE_KEYS
+from rnode_dyn.recipe.quadrature import QuadratureRecipe
 from rnode_dyn.recipe.schema import FieldRecipe, Recipe, RegularizersRecipe, ScaleParts, ScaleRecipe
 from rnode_dyn.recipe.solver import SolverRecipe, SteppingRecipe
 
@@ -56,11 +67,19 @@ ALGORITHMS: dict[str, type[ExplicitRungeKutta]] = {
     "heun": Heun,
     "rk4": RK4,
     "rk38": RK38,
+    "ralston2": Ralston2,
+    "ralston3": Ralston3,
+    "ralston4": Ralston4,
+    "ssprk33": SSPRK33,
+    "ssprk54": SSPRK54,
     "adaptive_heun": AdaptiveHeun,
     "bosh3": Bosh3,
     "dopri5": Dopri5,
     "tsit5": Tsit5,
     "dopri8": Dopri8,
+    "bs5": BS5,
+    "vern7": Vern7,
+    "vern9": Vern9,
 }
 
 SENSITIVITIES: dict[str, Sensitivity] = {
@@ -205,6 +224,9 @@ def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
         try:
             parts = recipe.for_scale(number)
             built, shape = _build_scale(recipe, parts, scale, shape, _condition_of(recipe, event))
+        except MisfitError as error:
+            key = f"model.scale.{number}" if _has_own_field(recipe, number) else "model"
+            raise _problem(recipe, f"{key}.{error.key}", str(error)) from error
         except ValueError as error:
             raise _problem(recipe, key, f"scale {number}: {error}") from error
         scales.append(built)
@@ -231,18 +253,24 @@ def _units_of_condition(recipe: Recipe, event: Event) -> Transform | None:
 def _scale_recipes(recipe: Recipe, event: Event) -> Sequence[ScaleRecipe]:
     if recipe.model.scale:
         return recipe.model.scale
-    blocks = recipe.model.blocks
-    if recipe.model.scales is None:
+    blocks, count = recipe.model.blocks, recipe.model.scales
+    if count in (None, 1):
         return [ScaleRecipe(blocks=blocks)]
     if len(event.shape) != 3:
+        what = '"auto" is' if count == "auto" else f"{count} scales are"
         raise _problem(
             recipe,
             "model.scales",
-            f'"auto" is for images, and a sample of {recipe.data.dataset} has shape '
+            f"{what} for images, and a sample of {recipe.data.dataset} has shape "
             f"{event.shape}: drop it",
         )
+    count = _count_scales(event.shape) if count == "auto" else count
     inner = ScaleRecipe(blocks=blocks, squeeze=True, split=True)
-    return [inner] * (_count_scales(event.shape) - 1) + [ScaleRecipe(blocks=blocks)]
+    return [inner] * (count - 1) + [ScaleRecipe(blocks=blocks)]
+
+
+def _has_own_field(recipe: Recipe, number: int) -> bool:
+    return bool(recipe.model.scale) and recipe.model.scale[number].field is not None
 
 
 def _count_scales(shape: Sequence[int]) -> int:
@@ -290,12 +318,27 @@ def _build_block(
         end_time=end_time,
         eval_solver=_build_solver(parts.solver.eval, sensitivity, end_time),
         eval_divergence=None if evaluation is None else _build_divergence(evaluation),
+        quadrature=_build_quadrature(parts.solver.quadrature),
+        penalty_quadrature=_build_quadrature(parts.solver.penalty_quadrature),
     )
+
+
+class MisfitError(ValueError):
+    """A key of a field does not fit the samples.
+
+    Args:
+        key: The key, from the scale's tables on.
+        reason: Why, and what to write instead.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(reason)
+        self.key = key
 
 
 def build_field(
     field: FieldRecipe, shape: Sequence[int], given: Mapping[str, int | None] | None = None
-) -> FeedForwardField:
+) -> nn.Module:
     """Build a field for samples of this shape.
 
     Args:
@@ -305,15 +348,33 @@ def build_field(
 
     Raises:
         ValueError: if the field is for images and the samples are none.
+        MisfitError: if a U-Net has more levels than they can have.
     """
+    hidden, activation = field.hidden or (), field.activation
     if field.kind == "mlp":
-        return MLPField(shape, field.hidden, field.activation, **(given or {}))
+        return MLPField(shape, hidden, activation, **(given or {}))
     if len(shape) != 3:
         raise ValueError(
-            f'field kind "conv" takes images, and a sample has shape {tuple(shape)}: '
+            f'field kind "{field.kind}" takes images, and a sample has shape {tuple(shape)}: '
             'write model.field.kind = "mlp"'
         )
-    return ConvField(shape[0], field.hidden, field.activation, **(given or {}))
+    if field.kind == "conv":
+        return ConvField(shape[0], hidden, activation, **(given or {}))
+    return _build_unet(field, shape, given or {})
+
+
+def _build_unet(
+    field: FieldRecipe, shape: Sequence[int], given: Mapping[str, int | None]
+) -> UNetField:
+    assert field.width is not None  # the schema's defaults
+    assert field.levels is not None
+    try:
+        check_fits(shape, field.levels)
+    except ValueError as error:
+        raise MisfitError("field.levels", str(error)) from error
+    return UNetField(
+        shape[0], field.width, field.levels, bool(field.attention), field.activation, **given
+    )
 
 
 def _build_solver(recipe: SteppingRecipe, sensitivity: Sensitivity, end_time: float) -> Solver:
@@ -325,8 +386,7 @@ def _build_stepping(recipe: SteppingRecipe, end_time: float) -> Stepping:
         return FixedStep(end_time / _STEPS_TO_BEGIN_WITH)
     if recipe.step is not None:
         return FixedStep(recipe.step)
-    names = ("rtol", "atol", "first_step", "max_steps", "norm")
-    given = {name: getattr(recipe, name) for name in names}
+    given = {name: getattr(recipe, name) for name in ADAPTIVE_KEYS}
     return AdaptiveStep(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -340,6 +400,10 @@ def _build_divergence(recipe: EvalDivergenceRecipe) -> Divergence:
     if recipe.estimator == "exact":
         return ExactDivergence()
     return HutchinsonDivergence(recipe.noise or "gaussian", recipe.probes or 1)
+
+
+def _build_quadrature(recipe: QuadratureRecipe | None) -> Quadrature | None:
+    return None if recipe is None else Quadrature(recipe.rule, recipe.nodes)
 
 
 def _build_regularizers(weights: RegularizersRecipe) -> list[Regularizer]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rnode_dyn.recipe.names import ADAPTIVE_KEYS, LENGTH_KEYS, PATH_KEYS
+from rnode_dyn.recipe.names import ADAPTIVE_KEYS, LENGTH_KEYS, PATH_KEYS, UNET_KEYS
 
 _REPLACES: dict[str, tuple[str, ...]] = {
     "step": ADAPTIVE_KEYS,
@@ -83,6 +83,10 @@ def _excluded_by(over: Mapping[str, Any]) -> set[str]:
         excluded |= {"noise", "probes"}
     if over.get("sensitivity", "checkpointed") != "checkpointed":
         excluded |= {"checkpoint_every"}
+    if over.get("kind") is not None:
+        excluded |= {"hidden"} if over["kind"] == "unet" else set(UNET_KEYS)
+    if over.get("rule") == "stages":
+        excluded |= {"nodes"}
     if over.get("objective") == "likelihood":
         excluded |= set(PATH_KEYS)
     return excluded

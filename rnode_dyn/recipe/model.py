@@ -1,26 +1,68 @@
 """The `[model]` table with its scales, and the `[regularizers]`: what is trained."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rnode_dyn.recipe.divergence import DivergenceRecipe
-from rnode_dyn.recipe.names import ActivationName, FieldKind
+from rnode_dyn.recipe.names import UNET_KEYS, ActivationName, FieldKind
 from rnode_dyn.recipe.solver import SolverRecipe
 from rnode_dyn.recipe.tables import Count, NonNegative, Positive, Table, broken_rule
 
+_GROUPS = 8
+"""Groups in which a U-Net's channels are normalised: they must divide its width."""
+
+
+def _default_of_a_unet(value: Any, other: Any = None) -> Any:
+    """A field with `value` as its default with `kind = "unet"`, and `other` else."""
+    return Field(default_factory=lambda earlier: value if earlier.get("kind") == "unet" else other)
+
 
 class FieldRecipe(Table):
-    """The vector field f(t, x)."""
+    """The vector field f(t, x).
+
+    Example:
+        >>> FieldRecipe().hidden, FieldRecipe(kind="unet").hidden, FieldRecipe(kind="unet").width
+        ((64, 64, 64), None, 32)
+    """
 
     kind: FieldKind = "conv"
-    """Convolutions for images, or a multilayer perceptron for vectors."""
+    """Convolutions or a U-Net for images, or a multilayer perceptron for vectors."""
 
-    hidden: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)] = (64, 64, 64)
-    """Width of each hidden layer: channels or units."""
+    hidden: Annotated[tuple[Count, ...], Field(min_length=1, strict=False)] | None = (
+        _default_of_a_unet(None, (64, 64, 64))
+    )
+    """Width of each hidden layer: channels or units; not with `kind = "unet"`."""
 
-    activation: ActivationName = "softplus"
+    width: Count | None = _default_of_a_unet(32)
+    """Channels at the image's own size, a multiple of 8; only with `kind = "unet"`."""
+
+    levels: Count | None = _default_of_a_unet(3)
+    """Sizes at which the image is seen, each half of the last; only with `kind = "unet"`."""
+
+    attention: bool | None = _default_of_a_unet(False)
+    """Whether pixels of the smallest size attend to each other; only with `kind = "unet"`."""
+
+    activation: ActivationName = _default_of_a_unet("silu", "softplus")
     """The function between layers; smooth ones suit the solver."""
+
+    @model_validator(mode="after")
+    def _has_no_others_keys(self) -> Self:
+        is_unet = self.kind == "unet"
+        for key in ("hidden",) if is_unet else UNET_KEYS:
+            given = getattr(self, key)
+            mend = "say width and levels instead" if is_unet else 'drop it, or say kind = "unet"'
+            if given is not None:
+                raise broken_rule(key, f'kind = "{self.kind}" has no such key: {mend}', given)
+        return self
+
+    @model_validator(mode="after")
+    def _groups_divide_the_width(self) -> Self:
+        if self.width is not None and self.width % _GROUPS:
+            nearest = max(_GROUPS, round(self.width / _GROUPS) * _GROUPS)
+            reason = f"channels are normalised in {_GROUPS} groups: say {nearest}"
+            raise broken_rule("width", reason, self.width)
+        return self
 
 
 class ConditionRecipe(Table):
@@ -93,11 +135,11 @@ class ModelRecipe(Table):
     logit_alpha: Annotated[float, Field(ge=0, lt=0.5)] | None = None
     """Squeeze into [α, 1−α] before the logit; 0: shift to zero mean instead; absent: neither."""
 
-    scales: Literal["auto"] | None = None
-    """As many scales as the image allows, as the paper has them; or give `[[model.scale]]`."""
+    scales: Literal["auto"] | Annotated[int, Field(ge=1, le=16)] | None = None
+    """How many, or as many as the image allows, as in the paper; or give `[[model.scale]]`."""
 
     blocks: Count = 1
-    """Continuous blocks: of the one scale, or with `scales = "auto"` of each."""
+    """Continuous blocks: of the one scale, or of each of `scales`."""
 
     end_time: Positive = 1.0
     """The time T at which a block's flow ends; it starts at 0."""
@@ -114,7 +156,8 @@ class ModelRecipe(Table):
     @model_validator(mode="after")
     def _scales_are_said_once(self) -> Self:
         if self.scale and self.scales:
-            reason = 'scales = "auto" and [[model.scale]] both say what the scales are: drop one'
+            said = '"auto"' if self.scales == "auto" else self.scales
+            reason = f"scales = {said} and [[model.scale]] both say what the scales are: drop one"
             raise broken_rule("scales", reason, self.scales)
         if self.scale and self.blocks != 1:
             reason = "each [[model.scale]] has blocks of its own: say it there"

@@ -26,26 +26,46 @@ DATASETS: tuple[str, ...] = get_args(DatasetName)
 BadFileName = Literal["refuse", "skip"]
 
 ConditionName = Literal["label"]
-FieldKind = Literal["conv", "mlp"]
+FieldKind = Literal["conv", "mlp", "unet"]
 ActivationName = Literal["softplus", "tanh", "elu", "silu", "sigmoid"]
 
-FixedAlgorithmName = Literal["euler", "midpoint", "heun", "rk4", "rk38"]
-AdaptiveAlgorithmName = Literal["adaptive_heun", "bosh3", "dopri5", "tsit5", "dopri8"]
+FixedAlgorithmName = Literal[
+    "euler",
+    "midpoint",
+    "heun",
+    "rk4",
+    "rk38",
+    "ralston2",
+    "ralston3",
+    "ralston4",
+    "ssprk33",
+    "ssprk54",
+]
+AdaptiveAlgorithmName = Literal[
+    "adaptive_heun", "bosh3", "dopri5", "tsit5", "dopri8", "bs5", "vern7", "vern9"
+]
 AlgorithmName = Literal[FixedAlgorithmName, AdaptiveAlgorithmName]
 
 FIXED_ALGORITHMS: tuple[str, ...] = get_args(FixedAlgorithmName)
 """Algorithms without an error estimate: they cannot choose their own steps."""
 
-ADAPTIVE_KEYS = ("rtol", "atol", "first_step", "max_steps", "norm")
+ADAPTIVE_KEYS = ("rtol", "atol", "first_step", "max_steps", "norm", "per_sample")
 """Keys of a solver's table that only mean something without a fixed `step`."""
 
 LENGTH_KEYS = ("max_steps", "max_minutes", "epochs")
 """Keys that say when a training or a stage of it ends."""
 
+UNET_KEYS = ("width", "levels", "attention")
+"""Keys of a field's table that only mean something with `kind = "unet"`."""
+
 PATH_KEYS = ("coupling", "times", "pace")
 """Keys of a stage that only mean something in flow matching."""
 
 SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolating"]
+BY_SAMPLE = ("discrete", "checkpointed")
+"""Sensitivities that differentiate steps which every sample takes by itself."""
+
+QuadratureName = Literal["stages", "gauss", "stratified"]
 NormName = Literal["rms", "max"]
 EstimatorName = Literal["hutchinson", "exact"]
 NoiseName = Literal["gaussian", "rademacher"]

@@ -17,6 +17,7 @@ from rnode_dyn.recipe.names import (
     DATASETS,
 )
 from rnode_dyn.recipe.naming import fault_in, nearest_right
+from rnode_dyn.recipe.quadrature import QuadratureRecipe
 from rnode_dyn.recipe.scales import complete_scales
 from rnode_dyn.recipe.solver import EvalSolverRecipe, SolverRecipe
 from rnode_dyn.recipe.tables import (
@@ -37,6 +38,7 @@ __all__ = [
     "FieldRecipe",
     "GovernorRecipe",
     "ModelRecipe",
+    "QuadratureRecipe",
     "Recipe",
     "RegularizersRecipe",
     "SamplesRecipe",
@@ -155,6 +157,21 @@ class Recipe(Table):
                 reason = f'a batch of {batch} is not made up of such pieces: say {fits}, or "auto"'
                 raise broken_rule(key, reason, size)
         return self
+
+    @model_validator(mode="after")
+    def _what_is_solved_can_be_compiled(self) -> Self:
+        solved = any(stage.objective == "likelihood" for stage in self.train.stages)
+        if not (self.train.compile and solved):
+            return self
+        parts = [self.for_scale(k) for k in range(len(self.model.scale) or 1)]
+        if any(part.field.kind == "unet" for part in parts):
+            what = "a U-Net's products are autograd's"
+        elif any(part.regularizers.directional_derivative for part in parts):
+            what = "regularizers.directional_derivative differentiates the field by autograd"
+        else:
+            return self
+        reason = f"{what}, and torch cannot differentiate a compiled field twice: drop it"
+        raise broken_rule("train.compile", reason, True)
 
     def batch_size(self, stage: StageRecipe) -> int:
         """Samples per step and device in a stage."""

@@ -6,17 +6,19 @@ from pydantic import Field, model_validator
 
 from rnode_dyn.recipe.names import (
     ADAPTIVE_KEYS,
+    BY_SAMPLE,
     FIXED_ALGORITHMS,
     AlgorithmName,
     NormName,
     SensitivityName,
 )
+from rnode_dyn.recipe.quadrature import QuadratureRecipe
 from rnode_dyn.recipe.tables import Count, Positive, Table, broken_rule
 
 DEFAULT_STEP = 0.25
 
 
-def _default_when_adaptive(value: float | str) -> Any:
+def _default_when_adaptive(value: float | str | bool) -> Any:
     """A field with `value` as its default, unless a fixed step is given."""
 
     def default(earlier: dict[str, Any]) -> Any:
@@ -50,6 +52,9 @@ class SteppingRecipe(Table):
     norm: NormName | None = _default_when_adaptive("rms")
     """How a batch's errors become one number: their mean square, or the worst sample's."""
 
+    per_sample: bool | None = _default_when_adaptive(False)
+    """Whether each sample of a batch accepts and rejects adaptive steps by itself."""
+
     @property
     def adaptive(self) -> bool:
         """Whether the algorithm chooses its own steps."""
@@ -63,6 +68,13 @@ class SteppingRecipe(Table):
         if given and self.step is not None:
             reason = f"steps are fixed or adaptive, not both: drop step, or drop {_listed(given)}"
             raise broken_rule("step", reason, self.step)
+        return self
+
+    @model_validator(mode="after")
+    def _one_norm_or_one_each(self) -> Self:
+        if self.per_sample and self.norm != "rms":
+            reason = "with per_sample each sample has an error of its own: drop norm"
+            raise broken_rule("norm", reason, self.norm)
         return self
 
     def _without_estimate(self, given: list[str]) -> str:
@@ -101,6 +113,12 @@ class SolverRecipe(SteppingRecipe):
     )
     """Steps between two stored states; only with `sensitivity = "checkpointed"`."""
 
+    quadrature: QuadratureRecipe | None = None
+    """Where the log-determinant is integrated, and the penalties with it; absent: at the stages."""
+
+    penalty_quadrature: QuadratureRecipe | None = None
+    """Where the penalties are integrated, if elsewhere."""
+
     eval: EvalSolverRecipe = EvalSolverRecipe()
     """The solver of evaluation and sampling."""
 
@@ -114,11 +132,36 @@ class SolverRecipe(SteppingRecipe):
         return given
 
     @model_validator(mode="after")
+    def _each_sample_is_differentiated(self) -> Self:
+        if not (self.per_sample or self.eval.per_sample):
+            return self
+        if self.sensitivity not in BY_SAMPLE:
+            reason = (
+                "it steps the whole batch together, and with per_sample each sample steps by "
+                f"itself: write one of {_listed(list(BY_SAMPLE))}, or drop per_sample"
+            )
+            raise broken_rule("sensitivity", reason, self.sensitivity)
+        if self.checkpoint_every not in (None, 1):
+            reason = "with per_sample the state of every step is stored: drop checkpoint_every"
+            raise broken_rule("checkpoint_every", reason, self.checkpoint_every)
+        return self
+
+    @model_validator(mode="after")
     def _checkpoints_are_used(self) -> Self:
         if self.checkpoint_every is not None and self.sensitivity != "checkpointed":
             mend = 'drop it, or say sensitivity = "checkpointed"'
             reason = f"{self.sensitivity} stores no checkpoints: {mend}"
             raise broken_rule("checkpoint_every", reason, self.checkpoint_every)
+        return self
+
+    @model_validator(mode="after")
+    def _penalties_spare_the_stages(self) -> Self:
+        of_log_det, of_penalties = self.quadrature, self.penalty_quadrature
+        if of_log_det is None or of_penalties is None:
+            return self
+        if of_penalties.rule == "stages" and of_log_det.rule != "stages":
+            reason = "there the penalties take what quadrature is to spare: say nodes for both"
+            raise broken_rule("penalty_quadrature.rule", reason, "stages")
         return self
 
 

@@ -193,6 +193,9 @@ class TrainRecipe(Table):
     precision: PrecisionName = "32-true"
     """Lightning's floating-point precision."""
 
+    compile: bool = False
+    """Whether torch compiles the field: its product for the likelihood, its call for matching."""
+
     threads: Annotated[int, Field(ge=1, le=MAX_THREADS)] | Literal["auto"] | None = "auto"
     """Threads of torch on the CPU; "auto": one or all, the faster by the first batch's step."""
 

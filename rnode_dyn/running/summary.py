@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rnode_dyn import __version__
 from rnode_dyn.costs.architecture import count_parameters
 from rnode_dyn.evaluation.evaluate import Evaluation
 from rnode_dyn.training.governor.governor import StepGovernor
@@ -92,9 +93,10 @@ def _governed(governor: StepGovernor | None) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of what the figures depend on."""
-    packages = ("rnode-dyn", "torch", "torchdyn", "pytorch-lightning", "torchvision")
+    packages = ("torch", "torchdyn", "pytorch-lightning", "torchvision")
     return {
         "python": platform.python_version(),
+        "rnode-dyn": __version__,  # also where the package lies on the path, and is not installed
         **{name: version(name) for name in packages},
     }
 

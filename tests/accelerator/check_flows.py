@@ -21,8 +21,10 @@ from rnode_dyn import (
     FrozenNoise,
     MLPField,
     MultiscaleFlow,
+    Quadrature,
     RegularizedFlow,
     Solver,
+    UNetField,
     importance,
     sample_with_log_prob,
 )
@@ -45,6 +47,7 @@ FIELDS = {
     "mlp": lambda: MLPField(4, hidden=(5,)),
     "image-mlp": lambda: MLPField((1, 2, 2), hidden=(5,)),
     "conv": lambda: ConvField(1, hidden=(3,)),
+    "unet": lambda: UNetField(1, width=8, levels=2, attention=True),
     "plain-module": SmallField,
     "frozen-noise": lambda: FrozenNoise(SmallField(), seed=1),
 }
@@ -84,10 +87,27 @@ def test_every_divergence_with_all_penalties(divergence, sensitivity, stepping) 
     )
 
 
+@pytest.mark.parametrize("rule", ["gauss", "stratified"])
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+def test_integrals_at_nodes(sensitivity, rule) -> None:
+    solver = Solver(RK4(), FixedStep(0.5), sensitivity)
+    agree(
+        lambda: (
+            RegularizedFlow(
+                SmallField(), solver, DIVERGENCES[0], REGULARIZERS,
+                quadrature=Quadrature(rule, nodes=3),
+                penalty_quadrature=Quadrature(rule, nodes=1),
+            ),
+            points(4),
+        ),
+        differentiated,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("regularizer", REGULARIZERS, ids=name_of)
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_with_each_penalty(field, regularizer) -> None:
-    event = (1, 2, 2) if field in ("conv", "image-mlp") else (4,)
+    event = {"unet": (1, 4, 4), "conv": (1, 2, 2), "image-mlp": (1, 2, 2)}.get(field, (4,))
     agree(
         lambda: (
             RegularizedFlow(randomize(FIELDS[field]()), FEW_STEPS, regularizers=[regularizer]),

@@ -5,16 +5,24 @@ import torch
 from torch import Tensor, nn
 
 from rnode_dyn import (
+    BS5,
     RK4,
+    SSPRK33,
+    SSPRK54,
     AdaptiveStep,
     FixedStep,
     MaxStepsError,
     NonFiniteStateError,
     ODEProblem,
+    Ralston2,
+    Ralston3,
+    Ralston4,
     Solver,
     SolverError,
     StepSizeUnderflowError,
     Tsit5,
+    Vern7,
+    Vern9,
     solve,
 )
 from tests.accelerator.twins import Figures, agree, gradients
@@ -22,6 +30,7 @@ from tests.flows.cases import ALGORITHMS, EMBEDDED, SENSITIVITIES, SmallField, n
 
 pytestmark = pytest.mark.usefixtures("accel", "double_precision")
 
+MORE = [Ralston2(), Ralston3(), Ralston4(), SSPRK33(), SSPRK54(), BS5(), Vern7(), Vern9()]
 FIXED, ADAPTIVE = FixedStep(0.25), AdaptiveStep(1e-6, 1e-6)
 
 
@@ -50,7 +59,7 @@ def test_every_sensitivity(solver: Solver, sensitivity) -> None:
     agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS, ids=name_of)
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, *MORE], ids=name_of)
 def test_every_algorithm_by_fixed_steps(algorithm) -> None:
     solver = Solver(algorithm, FIXED)
     agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))

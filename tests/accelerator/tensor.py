@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._mode_utils import no_dispatch
 
 from tests.accelerator.readings import note_reading
 from tests.accelerator.rules import reads, refuse_foreign_generator, refuse_mixture
@@ -129,8 +130,11 @@ def _themselves(
     """What was written to is returned as it came: the wrapper, and not another around its values.
 
     Raises:
-        NotImplementedError: if the operation has changed a shape, which the wrapper cannot.
+        NotImplementedError: if the operation has changed a shape otherwise than as a view does.
     """
+    if torch.Tag.inplace_view in func.tags:  # the wrapper takes on the shape of its values
+        with no_dispatch():
+            func(*args, **kwargs)
     found = [args[k] if k < len(args) else kwargs[name] for k, name in written]
     for tensor in found:
         if isinstance(tensor, AccelTensor) and tensor.shape != tensor.inner.shape:

@@ -359,6 +359,19 @@ def test_show_knows_the_stages_and_who_chooses_their_steps() -> None:
     assert {block["evaluations"] for block in more["blocks"]} == {40}
 
 
+def test_show_says_how_long_each_stage_takes() -> None:
+    slow = ("mnist14-unet", "--flops", "1e9", "--evaluations", 40)
+    first, last = shown(*slow)["stages"]
+    for stage in (first, last):
+        images = stage["max_steps"] * stage["batch_size"]
+        expected = images * stage["flops_per_image_step"] / 1e9 / 3600
+        assert stage["hours"] == pytest.approx(expected)
+    assert f"an image, {first['hours']:.3g} h in all" in words_of(call("show", *slow).stdout)
+    minute = ("--set", "train.stage.0.max_minutes=1")
+    assert shown(*slow, *minute)["stages"][0]["hours"] == pytest.approx(1 / 60)
+    assert shown("mnist14-unet")["stages"][0]["hours"] is None
+
+
 def test_show_knows_that_it_does_not_know_the_size_of_a_file(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
         np.save(tmp_path / f"{split}.npy", np.zeros((20, 2), dtype=np.float32))

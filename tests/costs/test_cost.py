@@ -22,11 +22,13 @@ from rnode_dyn import (
     HutchinsonDivergence,
     InterpolatingAdjoint,
     MultiscaleFlow,
+    Quadrature,
     Solver,
     build_model,
     load_recipe,
 )
 from rnode_dyn.bench.measure import measure_speed
+from rnode_dyn.costs.architecture import describe_model
 from rnode_dyn.costs.cost import training_cost
 from rnode_dyn.costs.epoch import train_size
 from rnode_dyn.costs.probe import count_solve, steps_for
@@ -138,6 +140,45 @@ def test_what_is_integrated_beside_the_state_is_counted(divergence: Any, regular
     model = multiscale(Solver(RK4(), HALF_STEPS, CheckpointedAdjoint()), divergence, regularizers)
     cost = training_cost(model, BATCH)
     assert (cost.forward_flops, cost.step_flops) == measured_flops(model)
+
+
+QUADRATURES = [
+    (Quadrature("gauss", nodes=3), None),
+    (Quadrature("stratified", nodes=2), None),
+    (Quadrature("gauss", nodes=4), Quadrature("gauss", nodes=1)),
+    (None, Quadrature("gauss", nodes=2)),
+]
+
+
+def with_nodes(
+    model: MultiscaleFlow, quadratures: tuple[Quadrature | None, Quadrature | None]
+) -> MultiscaleFlow:
+    of_log_det, of_penalties = quadratures
+    for block in model.blocks:
+        block.quadrature = of_log_det or Quadrature()
+        block.penalty_quadrature = of_penalties
+    return model
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES[:2], ids=repr)
+@pytest.mark.parametrize("quadratures", QUADRATURES, ids=str)
+def test_what_is_evaluated_at_nodes_is_counted(quadratures: Any, sensitivity: Sensitivity) -> None:
+    solver = Solver(RK4(), HALF_STEPS, sensitivity)
+    model = with_nodes(multiscale(solver), quadratures)
+    cost = training_cost(model, BATCH)
+    assert (cost.forward_flops, cost.step_flops) == measured_flops(model)
+    of_blocks = [block.per_sample(BATCH)["evaluations"] for block in cost.blocks]
+    assert of_blocks == [block.stats.nfe for block in model.blocks]
+    assert describe_model(model)["evaluations_per_forward"] == sum(of_blocks)
+    assert measured_bytes(model) == pytest.approx(cost.bytes, rel=0.02)
+
+
+def test_speed_counts_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr("rnode_dyn.bench.measure.time.perf_counter", lambda: float(next(clock)))
+    model = with_nodes(multiscale(Solver(RK4(), HALF_STEPS)), QUADRATURES[2])
+    speed = measure_speed(model, EVENT, batch_size=BATCH)
+    assert speed.flops_per_second == training_cost(model, 1).step_flops
 
 
 @pytest.mark.parametrize("algorithm", [RK4(), Dopri5(), Dopri8()], ids=repr)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchdyn.nn import DepthCat
 
-from rnode_dyn import ConvField, MLPField, RegularizedFlow
+from rnode_dyn import ConvField, MLPField, RegularizedFlow, UNetField
 from rnode_dyn.fields.as_field import as_field
 from rnode_dyn.fields.at_times import at_times
 
@@ -47,6 +47,7 @@ FIELDS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "mlp without hidden layers": (lambda: MLPField(3, ()), (3,)),
     "conv": (lambda: ConvField(2, (3, 4)), (2, 3, 2)),
     "conv without hidden layers": (lambda: ConvField(2, ()), (2, 2, 2)),
+    "unet": (lambda: UNetField(2, 8, 2, attention=True), (2, 4, 6)),
     "function": (lambda: as_field(lambda t, x: torch.sin(3 * t) * x.flip(1) + t**2), (3,)),
     "module": (lambda: as_field(Plain()), (3,)),
     "module of many times": (lambda: as_field(Timed()), (3,)),

@@ -32,8 +32,11 @@ from rnode_dyn import (
     Standardize,
     TotalDerivative,
     Tsit5,
+    UNetField,
 )
+from rnode_dyn.fields.as_field import as_field
 from rnode_dyn.fields.at_times import at_times
+from rnode_dyn.fields.conditioned import conditioned
 
 from .cases import SENSITIVITIES
 
@@ -152,7 +155,7 @@ def test_it_goes_there_and_back(name: str) -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_each_sample_has_its_condition_at_a_time_of_its_own(name: str) -> None:
     field, x, condition, t = FIELDS[name](), torch.randn(5, 2), torch.randn(5, 3), torch.rand(5)
-    together = at_times(field, t, x, condition)
+    together = at_times(conditioned(as_field(field), condition, x), t, x)
     for i in range(5):
         alone = field(t[i], x[i : i + 1], condition[i : i + 1])
         torch.testing.assert_close(together[i : i + 1], alone)
@@ -190,6 +193,15 @@ def test_a_multiscale_flow_hands_labels_to_every_block() -> None:
     torch.testing.assert_close(flow.inverse(z, condition=labels).z, x, atol=5e-3, rtol=0)
 
 
+def test_a_unet_sees_its_class() -> None:
+    field = moved(UNetField(1, 8, 2, classes=3))
+    flow, x = flow_of(field, divergence=HutchinsonDivergence()), torch.rand(3, 1, 4, 4)
+    one, other = (flow(x, condition=torch.full((3,), label)).z for label in (0, 1))
+    assert not torch.allclose(one, other)
+    with pytest.raises(ValueError, match="condition is missing"):
+        flow(x)
+
+
 def test_a_chain_hands_it_to_those_that_take_it() -> None:
     units = Standardize(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
     plain, told = flow_of(moved(MLPField(2, (4,)))), flow_of(moved(MLPField(2, (4,), condition=1)))
@@ -204,6 +216,18 @@ def test_conditions_have_their_own_units() -> None:
     flow = MultiscaleFlow((2,), [Scale([block])], preprocess_condition=units)
     x, c = torch.randn(3, 2), torch.randn(3, 1)
     torch.testing.assert_close(flow(x, condition=5 + 2 * c).z, block(x, condition=c).z)
+
+
+@pytest.mark.parametrize("name", [name for name in FIELDS if name != "frozen noise"])
+def test_each_sample_takes_steps_of_its_own_under_its_condition(name: str) -> None:
+    alike, apart = (AdaptiveStep(1e-9, 1e-9, per_sample=own) for own in (False, True))
+    field, x, condition = FIELDS[name](), torch.randn(4, 2), torch.randn(4, 3)
+    results = [
+        RegularizedFlow(field, Solver(stepping=s), ExactDivergence())(x, condition=condition)
+        for s in (alike, apart)
+    ]
+    torch.testing.assert_close(results[0].z, results[1].z, atol=1e-6, rtol=0)
+    torch.testing.assert_close(results[0].log_det, results[1].log_det, atol=1e-6, rtol=0)
 
 
 class TestDistribution:

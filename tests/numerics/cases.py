@@ -12,8 +12,11 @@ from scipy.special import ellipj
 from torch import Tensor, nn
 
 from rnode_dyn import (
+    BS5,
     RK4,
     RK38,
+    SSPRK33,
+    SSPRK54,
     AdaptiveHeun,
     BacksolveAdjoint,
     Bosh3,
@@ -26,7 +29,12 @@ from rnode_dyn import (
     InterpolatingAdjoint,
     Midpoint,
     ODEProblem,
+    Ralston2,
+    Ralston3,
+    Ralston4,
     Tsit5,
+    Vern7,
+    Vern9,
 )
 
 Field = Callable[[Tensor, Tensor], Tensor]
@@ -43,6 +51,14 @@ ALGORITHMS = (
     Dopri5(),
     Tsit5(),
     Dopri8(),
+    Ralston2(),
+    Ralston3(),
+    Ralston4(),
+    SSPRK33(),
+    SSPRK54(),
+    BS5(),
+    Vern7(),
+    Vern9(),
 )
 EMBEDDED = tuple(a for a in ALGORITHMS if a.embedded_order is not None)
 EXACT = (DiscreteAdjoint(), CheckpointedAdjoint(), CheckpointedAdjoint(every=3))

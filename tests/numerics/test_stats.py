@@ -82,7 +82,9 @@ def test_every_evaluation_is_counted_once(
 
 @pytest.mark.parametrize(
     ("algorithm", "evaluations"),
-    zip(ALGORITHMS, [4, 8, 8, 8, 13, 16, 16, 25, 25, 52], strict=True),
+    zip(
+        ALGORITHMS, [4, 8, 8, 8, 13, 16, 16, 25, 25, 52, 8, 12, 16, 12, 20, 29, 40, 64], strict=True
+    ),
     ids=[algorithm.name for algorithm in ALGORITHMS],
 )
 def test_what_four_fixed_steps_cost(algorithm: ExplicitRungeKutta, evaluations: int) -> None:

@@ -44,15 +44,15 @@ def launch(jobs: list[dict[str, Any]], ranks: int, folder: Path) -> list[dict[st
             stderr=subprocess.PIPE,
             text=True,
         )
-        for environment in _environments(ranks)
+        for environment in environments(ranks)
     ]
     said = [worker.communicate(timeout=600)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * ranks, "\n".join(said)
     return [json.loads((folder / f"ends-{rank}.json").read_text()) for rank in range(ranks)]
 
 
-def _environments(ranks: int) -> list[dict[str, str]]:
-    """What torchrun tells each process."""
+def environments(ranks: int) -> list[dict[str, str]]:
+    """Return what torchrun tells each process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

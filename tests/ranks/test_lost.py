@@ -15,6 +15,7 @@ from tests.ranks.launch import table
 
 pytestmark = pytest.mark.slow
 _WITHIN_S = 60
+KILLS = int(os.environ.get("RNODE_DYN_KILLS", "6"))
 
 
 def start(folder: Path, ranks: int, **train: object) -> subprocess.Popen[str]:
@@ -56,6 +57,14 @@ def test_a_killed_process_ends_all_with_a_message(killed: str, tmp_path: Path) -
     while Path(f"/proc/{other}").exists():
         assert time.monotonic() < until, "the other process lives on"
         time.sleep(0.1)
+
+
+def test_killed_processes_come_out_as_if_they_had_not_been(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.ranks.nursery", str(tmp_path), str(KILLS), "0"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["kills"], told["different"]) == (KILLS, [])
 
 
 def test_a_command_of_two_processes_makes_one_run(tmp_path: Path) -> None:

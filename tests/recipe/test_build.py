@@ -72,6 +72,13 @@ def test_every_algorithm_of_the_schema_can_be_built() -> None:
         assert (kind().embedded_order is None) == (name in FIXED_ALGORITHMS)
 
 
+def test_every_sample_steps_by_itself_where_the_recipe_says_so() -> None:
+    solver = {"sensitivity": "discrete", "eval": {"per_sample": True}}
+    block = build_model(recipe(solver=solver)).blocks[0]
+    assert block.eval_solver is not None
+    assert block.eval_solver.stepping == AdaptiveStep(1e-5, 1e-5, per_sample=True)
+
+
 def test_solver_and_divergence_are_as_the_recipe_says() -> None:
     block = build_model(
         recipe(

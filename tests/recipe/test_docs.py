@@ -19,6 +19,7 @@ SECTIONS = {
     "`[[model.scale]]`": schema.ScaleRecipe,
     "`[model.field]`": schema.FieldRecipe,
     "`[solver]`": schema.SolverRecipe,
+    "`[solver.quadrature]`": schema.QuadratureRecipe,
     "`[divergence]`": schema.DivergenceRecipe,
     "`[regularizers]`": schema.RegularizersRecipe,
     "`[train]`": schema.TrainRecipe,

@@ -146,6 +146,24 @@ WRONG = [
         "",
     ),
     (
+        "[solver]\nalgorithm = 'tsit5'\nnorm = 'max'\nper_sample = true\n",
+        "solver.norm",
+        "with per_sample each sample has an error of its own: drop norm; given 'max'",
+        "",
+    ),
+    (
+        "[solver]\nsensitivity = 'backsolve'\n[solver.eval]\nper_sample = true\n",
+        "solver.sensitivity",
+        "write one of discrete, checkpointed, or drop per_sample; given 'backsolve'",
+        "",
+    ),
+    (
+        "[solver]\nalgorithm = 'tsit5'\nper_sample = true\ncheckpoint_every = 2\n",
+        "solver.checkpoint_every",
+        "with per_sample the state of every step is stored: drop checkpoint_every; given 2",
+        "",
+    ),
+    (
         "[solver]\nrtol = 1e-3\n",
         "solver.algorithm",
         "add step, such as step = 0.25 and drop rtol",

@@ -58,7 +58,9 @@ def test_steps_are_fixed_or_adaptive(solver, expected):
     assert made.adaptive is (made.step is None)
 
 
-@pytest.mark.parametrize("algorithm", ["euler", "midpoint", "heun", "rk4", "rk38"])
+@pytest.mark.parametrize(
+    "algorithm", ["euler", "midpoint", "heun", "rk4", "rk38", "ralston4", "ssprk54"]
+)
 @pytest.mark.parametrize("solver", [SolverRecipe, EvalSolverRecipe])
 def test_an_algorithm_without_error_estimate_needs_a_step(solver, algorithm):
     with pytest.raises(ValidationError, match=f"{algorithm} has no error estimate"):
@@ -66,7 +68,9 @@ def test_an_algorithm_without_error_estimate_needs_a_step(solver, algorithm):
     assert not solver(algorithm=algorithm, step=0.1).adaptive
 
 
-@pytest.mark.parametrize("algorithm", ["adaptive_heun", "bosh3", "dopri5", "tsit5", "dopri8"])
+@pytest.mark.parametrize(
+    "algorithm", ["adaptive_heun", "bosh3", "dopri5", "tsit5", "dopri8", "bs5", "vern7", "vern9"]
+)
 @pytest.mark.parametrize("solver", [SolverRecipe, EvalSolverRecipe])
 def test_an_algorithm_with_error_estimate_needs_none(solver, algorithm):
     assert solver(algorithm=algorithm).adaptive

@@ -3,11 +3,27 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.problem import RightHandSide
+
+# A float64 number of its own for every sample, (batch,), kept where the step lengths are chosen.
+Fractions = np.ndarray
+
+
+class UnitTime(Protocol):
+    """The field in the time of a step that runs from 0 to 1, one fraction a sample or one for all.
+
+    Samples may cover different spans in it.
+    """
+
+    def __call__(self, s: float | Fractions, x: Tensor, /) -> Tensor:
+        """Return dx/ds."""
+        ...
 
 
 @dataclass(eq=False)
@@ -23,6 +39,9 @@ class Step:
         error: Estimate of the local error, where the method has one.
         end_slope: The field at the end, once somebody has evaluated it.
         ends_at: End time, where ``t + dt`` misses it by rounding.
+
+    Attributes:
+        dense_slopes: The slopes that dense output is made of, once it has evaluated more of them.
     """
 
     t: float
@@ -33,6 +52,7 @@ class Step:
     error: Tensor | None = None
     end_slope: Tensor | None = field(default=None, repr=False)
     ends_at: float | None = None
+    dense_slopes: tuple[Tensor, ...] | None = field(default=None, init=False, repr=False)
     kept_slopes: int = field(default=0, init=False, repr=False)
     keeps_end: bool = field(default=False, init=False, repr=False)
 
@@ -47,7 +67,7 @@ class Step:
         tensors = [self.x0, self.x1, *self.slopes, *end]
         self.x0 = self.x1 = self.x0.new_empty(0)
         self.kept_slopes, self.keeps_end = len(self.slopes), bool(end)
-        self.slopes, self.end_slope, self.error = (), None, None
+        self.slopes, self.end_slope, self.error, self.dense_slopes = (), None, None, None
         return tensors
 
     def with_tensors(self, tensors: Iterator[Tensor]) -> "Step":
@@ -104,6 +124,22 @@ class Algorithm(ABC):
             return hermite(step, step.slope_at_end(rhs), t)
         return self.advance(rhs, step.t, t - step.t, step.x0, step.slopes[0]).x1
 
+    def interpolate_each(self, rhs: UnitTime, step: Step, theta: Fractions) -> Tensor:
+        """State of every sample at a fraction of its own of ``step``, as :meth:`interpolate` does.
+
+        Args:
+            rhs: The field in the step's own time.
+            step: A step from time 0 to 1.
+            theta: Fractions, ``(batch,)``.
+        """
+        if self.order <= 4:
+            return hermite_each(step, step.slope_at_end(rhs), theta)
+
+        def slower(s: float, x: Tensor) -> Tensor:
+            return scaled(rhs(s * theta, x), theta)
+
+        return self.advance(slower, 0.0, 1.0, step.x0, scaled(step.slopes[0], theta)).x1
+
 
 def hermite(step: Step, end_slope: Tensor, t: float) -> Tensor:
     """Cubic through both ends of a step with the field's slopes there (local error O(dt⁴))."""
@@ -111,6 +147,25 @@ def hermite(step: Step, end_slope: Tensor, t: float) -> Tensor:
     start = torch.lerp(step.x0, step.x1, s * s * (3 - 2 * s))
     start = start.add(step.slopes[0], alpha=step.dt * s * (1 - s) ** 2)
     return start.add(end_slope, alpha=-step.dt * s * s * (1 - s))
+
+
+def hermite_each(step: Step, end_slope: Tensor, theta: Fractions) -> Tensor:
+    """:func:`hermite` at a fraction of its own of a step from time 0 to 1 for every sample."""
+    rise = theta * theta * (3 - 2 * theta)
+    start = step.x0 + scaled(step.x1 - step.x0, rise)
+    start = start + scaled(step.slopes[0], theta * (1 - theta) ** 2)
+    return start - scaled(end_slope, theta * theta * (1 - theta))
+
+
+def scaled(x: Tensor, factors: Fractions) -> Tensor:
+    """Return every sample of ``x``, ``(batch, *event)``, times a factor of its own.
+
+    Example:
+        >>> scaled(torch.ones(2, 1), np.array([1.0, 2.0])).tolist()
+        [[1.0], [2.0]]
+    """
+    column = torch.from_numpy(factors).to(dtype=x.dtype, device=x.device)
+    return x * column.reshape(-1, *[1] * (x.dim() - 1))
 
 
 def weighted_sum(

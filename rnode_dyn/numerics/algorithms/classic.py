@@ -1,5 +1,7 @@
 """The methods of low order: each a tableau, an order and a citation."""
 
+from math import sqrt
+
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
 from rnode_dyn.numerics.algorithms.tableau import ButcherTableau
 
@@ -60,6 +62,46 @@ class RK38(ExplicitRungeKutta):
         a=((1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)),
         b=(1 / 8, 3 / 8, 3 / 8, 1 / 8),
         c=(0.0, 1 / 3, 2 / 3, 1.0),
+    )
+
+
+class Ralston2(ExplicitRungeKutta):
+    """Order 2 with the smallest bound of the local error: Ralston, Math. Comp. 16, 1962."""
+
+    order = 2
+    tableau = ButcherTableau(a=((2 / 3,),), b=(1 / 4, 3 / 4), c=(0.0, 2 / 3))
+
+
+class Ralston3(ExplicitRungeKutta):
+    """Order 3 with the smallest bound of the local error: Ralston, Math. Comp. 16, 1962."""
+
+    order = 3
+    tableau = ButcherTableau(
+        a=((1 / 2,), (0.0, 3 / 4)), b=(2 / 9, 1 / 3, 4 / 9), c=(0.0, 1 / 2, 3 / 4)
+    )
+
+
+class Ralston4(ExplicitRungeKutta):
+    """Order 4 with the smallest bound of the local error: Ralston, Math. Comp. 16, 1962."""
+
+    order = 4
+    tableau = ButcherTableau(
+        a=(
+            (2 / 5,),
+            ((-2889 + 1428 * sqrt(5)) / 1024, (3785 - 1620 * sqrt(5)) / 1024),
+            (
+                (-3365 + 2094 * sqrt(5)) / 6040,
+                (-975 - 3046 * sqrt(5)) / 2552,
+                (467040 + 203968 * sqrt(5)) / 240845,
+            ),
+        ),
+        b=(
+            (263 + 24 * sqrt(5)) / 1812,
+            (125 - 1000 * sqrt(5)) / 3828,
+            1024 * (3346 + 1623 * sqrt(5)) / 5924787,
+            (30 - 4 * sqrt(5)) / 123,
+        ),
+        c=(0.0, 2 / 5, (14 - 3 * sqrt(5)) / 16, 1.0),
     )
 
 

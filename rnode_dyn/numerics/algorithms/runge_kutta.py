@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 from torchdyn.numerics.solvers.templates import DiffEqSolver
 
-from rnode_dyn.numerics.algorithms.base import Algorithm, Step, weighted_sum
+from rnode_dyn.numerics.algorithms.base import (
+    Algorithm,
+    Fractions,
+    Step,
+    UnitTime,
+    scaled,
+    weighted_sum,
+)
 from rnode_dyn.numerics.algorithms.tableau import ButcherTableau
 from rnode_dyn.numerics.problem import RightHandSide
 
@@ -63,7 +70,39 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
         if self.tableau.interpolant is None or t in (step.t, step.t1):
             return super().interpolate(rhs, step, t)
         weights = self.tableau.weights_at((t - step.t) / step.dt)
-        return weighted_sum(step.x0, step.dt, weights, step.slopes)
+        return weighted_sum(step.x0, step.dt, weights, self._dense_slopes(rhs, step))
+
+    def _dense_slopes(self, rhs: RightHandSide, step: Step) -> Sequence[Tensor]:
+        """The slopes that the interpolant weighs; those of extra stages are evaluated once."""
+        if not self.tableau.extra_a:
+            return step.slopes
+        if step.dense_slopes is None:
+            slopes = list(step.slopes)
+            for row, c in zip(self.tableau.extra_a, self.tableau.extra_c, strict=True):
+                slopes.append(self._extra_slope(rhs, step, row, c, slopes))
+            step.dense_slopes = tuple(slopes)
+        return step.dense_slopes
+
+    def _extra_slope(
+        self,
+        rhs: RightHandSide,
+        step: Step,
+        row: Sequence[float],
+        c: float,
+        slopes: Sequence[Tensor],
+    ) -> Tensor:
+        if row == self.tableau.b:
+            return step.slope_at_end(rhs)
+        return rhs(step.t + c * step.dt, weighted_sum(step.x0, step.dt, row, slopes))
+
+    def interpolate_each(self, rhs: UnitTime, step: Step, theta: Fractions) -> Tensor:
+        """State of every sample at a fraction of its own, by the same interpolant."""
+        if self.tableau.interpolant is None:
+            return super().interpolate_each(rhs, step, theta)
+        x = step.x0
+        for weight, slope in zip(self.tableau.weights_at(theta), step.slopes, strict=True):
+            x = x + scaled(slope, weight)
+        return x
 
     def step(
         self,

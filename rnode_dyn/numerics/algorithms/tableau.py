@@ -5,6 +5,11 @@ Floats, not tensors: a float32 tableau would cost a float64 solve eight of its d
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+
+Fraction = TypeVar("Fraction", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,9 @@ class ButcherTableau:
             error. ``None`` for a method without an estimate.
         interpolant: Row ``i`` holds the coefficients of θ, θ², θ³, … in the weight of slope ``i``
             at the fraction θ of the step. ``None`` where dense output is made otherwise.
+        extra_a: Rows like those of ``a``, of further stages that the interpolant weighs too; they
+            are evaluated where output within the step is wanted. A row equal to ``b`` is the end.
+        extra_c: Their times.
 
     Example:
         >>> euler = ButcherTableau(a=(), b=(1.0,), c=(0.0,))
@@ -31,6 +39,8 @@ class ButcherTableau:
     c: tuple[float, ...]
     b_embedded: tuple[float, ...] | None = None
     interpolant: tuple[tuple[float, ...], ...] | None = None
+    extra_a: tuple[tuple[float, ...], ...] = ()
+    extra_c: tuple[float, ...] = ()
 
     @property
     def stages(self) -> int:
@@ -49,16 +59,19 @@ class ButcherTableau:
         """Whether the last slope is the next step's first, and so costs nothing."""
         return self.stages > 1 and self.b[-1] == 0.0 and self.a[-1] == self.b[:-1]
 
-    def weights_at(self, theta: float) -> tuple[float, ...]:
-        """Weights of the slopes at the fraction ``theta`` of a step, by the interpolant."""
+    def weights_at(self, theta: Fraction) -> tuple[Fraction, ...]:
+        """Weights of the slopes at the fraction ``theta`` of a step, by the interpolant.
+
+        Fractions of several samples, in an array, give arrays.
+        """
         if self.interpolant is None:
             raise ValueError("this tableau has no interpolant; ask the algorithm for dense output.")
         return tuple(_polynomial(row, theta) for row in self.interpolant)
 
 
-def _polynomial(coefficients: tuple[float, ...], theta: float) -> float:
+def _polynomial(coefficients: tuple[float, ...], theta: Fraction) -> Fraction:
     """Σ cᵢ θⁱ for i = 1, 2, …, by Horner's rule."""
-    value = 0.0
+    value = 0 * theta
     for coefficient in reversed(coefficients):
         value = theta * (coefficient + value)
     return value

@@ -16,6 +16,14 @@ class Sensitivity(ABC):
     def check(self, algorithm_parameters: Sequence[Tensor]) -> None:  # noqa: B027  # most can
         """Raise ``ValueError`` where an algorithm with these parameters cannot be used."""
 
+    def check_by_sample(self) -> None:
+        """Raise ``ValueError`` where it cannot differentiate steps that each sample takes alone."""
+        raise ValueError(
+            f"{type(self).__name__} steps the whole batch together, and "
+            "AdaptiveStep(per_sample=True) lets every sample step by itself: take "
+            "DiscreteAdjoint() or CheckpointedAdjoint(), or drop per_sample."
+        )
+
     @abstractmethod
     def integrate(
         self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats

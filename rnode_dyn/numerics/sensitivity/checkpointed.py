@@ -10,6 +10,7 @@ from rnode_dyn.numerics.algorithms.base import Step
 from rnode_dyn.numerics.numbers import whole
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients, add_up
+from rnode_dyn.numerics.sensitivity.checkpointed_by_sample import SampleCheckpointedRun
 from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
 from rnode_dyn.numerics.sensitivity.gradient_watch import GradientWatch
 from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
@@ -19,8 +20,8 @@ from rnode_dyn.numerics.sensitivity.replay import (
     RecordedField,
     Replay,
     ReplayedField,
-    is_same,
 )
+from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.dense import StateReader
 from rnode_dyn.numerics.stepping.integrator import Integrator
@@ -163,7 +164,8 @@ class CheckpointedAdjoint(Adjoint):
 
     Args:
         every: Keep the state of every so many steps, 1 or more; a larger number keeps fewer
-            states, and remakes that many steps at once.
+            states, and remakes that many steps at once. Where every sample steps by itself
+            (``AdaptiveStep(per_sample=True)``), each step is kept, and another number is refused.
 
     Example:
         >>> CheckpointedAdjoint(every=4)
@@ -177,9 +179,20 @@ class CheckpointedAdjoint(Adjoint):
         every = whole("CheckpointedAdjoint", "every", self.every, wanted)
         object.__setattr__(self, "every", every)
 
+    def check_by_sample(self) -> None:
+        """Each sample may step by itself, where every step is kept."""
+        if self.every != 1:
+            raise ValueError(
+                f"CheckpointedAdjoint(every={self.every}) keeps the state of every so many steps "
+                "of the batch, and with AdaptiveStep(per_sample=True) each sample has steps of "
+                "its own: write every=1, or drop per_sample."
+            )
+
     def start(
         self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
     ) -> AdjointRun:
         """Return the run that stores states."""
         refuse_opaque_steps(problem, integrator)
+        if integrator.per_sample:
+            return SampleCheckpointedRun(problem, integrator, times, stats)
         return CheckpointedRun(problem, integrator, times, stats, self.every)

@@ -17,7 +17,7 @@ from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients
 from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
 from rnode_dyn.numerics.sensitivity.naming import described
-from rnode_dyn.numerics.sensitivity.replay import is_same
+from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm
 from rnode_dyn.numerics.stepping.integrator import Integrator

@@ -9,6 +9,7 @@ from torch import Tensor
 from rnode_dyn.numerics.algorithms.base import Step
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.sensitivity.by_sample import discrete_by_sample
 from rnode_dyn.numerics.sensitivity.gradient_watch import GradientWatch
 from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
 from rnode_dyn.numerics.stats import CountedField, SolveStats
@@ -23,6 +24,9 @@ class DiscreteAdjoint(Sensitivity):
     Memory grows with the number of evaluations: every intermediate result of the field is kept.
     """
 
+    def check_by_sample(self) -> None:
+        """Each sample may step by itself: autograd records what it does."""
+
     def integrate(
         self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
     ) -> Tensor:
@@ -34,6 +38,8 @@ class DiscreteAdjoint(Sensitivity):
         watch = GradientWatch(stats, problem.x0.device.type)
         watched = replace(problem, x0=_watch_start(problem, integrator, watch))
         rhs = CountedField(problem, stats)
+        if integrator.per_sample:
+            return discrete_by_sample(watched, integrator, times, rhs, watch)
         reader = StateReader(integrator.algorithm, rhs, times)
         steps = _watch_steps(integrator.steps(watched, rhs, stats), watch)
         return torch.stack(reader.all(watched.x0, problem.span[0], steps))

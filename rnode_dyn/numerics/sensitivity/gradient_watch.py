@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.errors import NonFiniteStateError
 from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.stepping.by_sample.step import Stretch, rows
 from rnode_dyn.numerics.stepping.error_norm import worst_sample
 from rnode_dyn.numerics.transforms import is_batched
+
+# One for the whole batch, or one a sample.
+_Number = float | np.ndarray
 
 _OTHER_STEP = (
     "a step that CheckpointedAdjoint made again came out different: the field depends on something "
@@ -36,9 +41,9 @@ class GradientWatch:
         scaled = torch.get_autocast_dtype(device_type) is torch.float16
         self.idle = scaled and torch.is_autocast_enabled(device_type)
         self.finite: list[Tensor] = []
-        self.places: list[tuple[float, float]] = []
+        self.places: list[tuple[_Number, _Number]] = []
 
-    def note(self, gradient: Tensor | None, t: float, dt: float) -> None:
+    def note(self, gradient: Tensor | None, t: _Number, dt: _Number) -> None:
         """Note the gradient of the state at ``t``, got by going back ``dt``.
 
         There is none where a second derivative does not pass this way, and none that could be
@@ -49,6 +54,18 @@ class GradientWatch:
             self.places.append((t, dt))
             if gradient.device.type == "cpu":
                 self.conclude()
+
+    def note_samples(self, gradient: Tensor | None, stretch: Stretch, batch: int) -> None:
+        """Note the gradient at the end of a step that some samples took, each by itself."""
+        if gradient is None:
+            return
+        whole = gradient.new_zeros(batch)
+        places = rows(stretch.samples, gradient)
+        # The largest entry stands for all of a sample's: NaN and infinity are seen in it.
+        whole.index_copy_(0, places, gradient.detach().flatten(1).abs().amax(1))
+        t, dt = np.zeros(batch), np.zeros(batch)
+        t[stretch.samples], dt[stretch.samples] = stretch.t1, -stretch.dt
+        self.note(whole, t, dt)
 
     def conclude_all(
         self, gradients: Sequence[Tensor | None], adjoint: Tensor, t: float, same: Sequence[Tensor]
@@ -85,7 +102,8 @@ class GradientWatch:
         table = torch.stack(finite).cpu()
         row = int((~table.all(1)).int().argmax())
         worst = int((~table[row]).int().argmax())
-        self._fail("the gradient is not finite any more", *places[row], row + 1, worst)
+        t, dt = (float(np.broadcast_to(part, table[row].shape)[worst]) for part in places[row])
+        self._fail("the gradient is not finite any more", t, dt, row + 1, worst)
 
     def _fail(self, reason: str, t: float, dt: float, steps: int, worst: int) -> NoReturn:
         raise NonFiniteStateError(

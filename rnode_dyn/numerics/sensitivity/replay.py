@@ -165,9 +165,3 @@ class ReplayedField(CountedField):
         if mark is not None and self.replay is not None:
             self.replay.put(mark)
         return super()._evaluate(t, x)
-
-
-def is_same(again: Tensor, before: Tensor) -> Tensor:
-    """Whether a tensor came out as before, but for the rounding of operations in any order."""
-    tolerance = torch.finfo(before.dtype).eps ** 0.5
-    return ((again - before).abs() <= tolerance * (1 + before.abs().amax())).all()

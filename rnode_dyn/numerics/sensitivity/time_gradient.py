@@ -14,7 +14,7 @@ from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState
 from rnode_dyn.numerics.sensitivity.once import once
 from rnode_dyn.numerics.sensitivity.reach import Reach
-from rnode_dyn.numerics.sensitivity.replay import is_same
+from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 
 _NAME = "the gradient with respect to a time"

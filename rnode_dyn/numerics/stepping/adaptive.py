@@ -19,8 +19,17 @@ from rnode_dyn.numerics.errors import (
 from rnode_dyn.numerics.numbers import positive, whole
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
+from rnode_dyn.numerics.stepping.by_sample.field import SampleField
+from rnode_dyn.numerics.stepping.by_sample.solve import Limits, SampleSolve
+from rnode_dyn.numerics.stepping.by_sample.step import SampleStep
 from rnode_dyn.numerics.stepping.controller import PIController, initial_step
-from rnode_dyn.numerics.stepping.error_norm import ErrorNorm, NormName, named_norm, worst_sample
+from rnode_dyn.numerics.stepping.error_norm import (
+    ErrorNorm,
+    NormName,
+    named_norm,
+    sample_norm,
+    worst_sample,
+)
 from rnode_dyn.numerics.transforms import is_batched
 
 
@@ -38,10 +47,14 @@ class AdaptiveStep:
         max_steps: Steps, rejected ones included, after which the solve gives up.
         norm: ``"rms"`` averages the error over the batch, as other libraries do; with ``"max"``
             every sample meets the tolerance, whatever it is batched with.
+        per_sample: Whether every sample accepts and rejects by itself, with a time, a step length
+            and a ``max_steps`` of its own, as in torchode (Lienen & Günnemann 2022). One that has
+            arrived is not evaluated any more. Its result is that of solving it alone.
 
     Example:
-        >>> AdaptiveStep(rtol=1e-3, atol=1e-6, norm="max")
-        AdaptiveStep(rtol=0.001, atol=1e-06, first_step=None, max_steps=10000, norm='max')
+        >>> AdaptiveStep(rtol=1e-3, atol=1e-6, norm="max")  # doctest: +NORMALIZE_WHITESPACE
+        AdaptiveStep(rtol=0.001, atol=1e-06, first_step=None, max_steps=10000, norm='max',
+                     per_sample=False)
     """
 
     rtol: float = 1e-5
@@ -49,6 +62,7 @@ class AdaptiveStep:
     first_step: float | None = None
     max_steps: int = 10_000
     norm: NormName = "rms"
+    per_sample: bool = False
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol", "first_step"):
@@ -60,6 +74,16 @@ class AdaptiveStep:
             raise ValueError(
                 f'AdaptiveStep: norm is {self.norm!r}; write "rms" (error averaged over the '
                 'batch) or "max" (every sample meets the tolerance).'
+            )
+        if not isinstance(self.per_sample, bool):
+            raise TypeError(
+                f"AdaptiveStep: per_sample is {self.per_sample!r}; write True (every sample steps "
+                "by itself) or False (the whole batch steps together)."
+            )
+        if self.per_sample and self.norm != "rms":
+            raise ValueError(
+                f'AdaptiveStep: norm="{self.norm}" says how the errors of a batch become one '
+                "number, and with per_sample=True every sample has its own: leave norm out."
             )
 
     def check(self, algorithm: Algorithm) -> None:
@@ -90,6 +114,33 @@ class AdaptiveStep:
         """
         refuse_batched(x)
         return AdaptiveSolve(self, algorithm, rhs, x, t_span, stats, norm).run()
+
+    def sample_steps(
+        self,
+        algorithm: Algorithm,
+        field: SampleField,
+        x: Tensor,
+        t_span: tuple[float, float],
+        mask: Tensor | None,
+    ) -> Iterator[SampleStep]:
+        """Yield the steps that samples accept, each by itself.
+
+        Raises:
+            RuntimeError: within ``vmap``, where no error can be read and no step chosen.
+        """
+        refuse_batched(x)
+        limits = Limits(
+            self.rtol, self.atol, self.first_step, self.max_steps, self.too_many(algorithm)
+        )
+        return SampleSolve(limits, algorithm, field, x, t_span, sample_norm(mask)).run()
+
+    def too_many(self, algorithm: Algorithm) -> str:
+        """What to say once all steps are spent."""
+        return (
+            f"the end of the time span was not reached in {self.max_steps} steps: the field is "
+            f"stiff or the tolerance too small for a method of order {algorithm.order}; take a "
+            "method of higher order, or raise rtol and atol, or AdaptiveStep(max_steps=…)"
+        )
 
 
 def refuse_batched(tensor: Tensor) -> None:
@@ -176,14 +227,8 @@ class AdaptiveSolve:
         return step, self._ratio(step)
 
     def _spend_step(self, dt: float, slope: Tensor) -> None:
-        limit = self.settings.max_steps
-        if self.tried == limit:
-            reason = (
-                f"the end of the time span was not reached in {limit} steps: the field is stiff "
-                f"or the tolerance too small for a method of order {self.algorithm.order}; take a "
-                "method of higher order, or raise rtol and atol, or AdaptiveStep(max_steps=…)"
-            )
-            self._fail(MaxStepsError, reason, dt, slope)
+        if self.tried == self.settings.max_steps:
+            self._fail(MaxStepsError, self.settings.too_many(self.algorithm), dt, slope)
         self.tried += 1
 
     @torch.no_grad()

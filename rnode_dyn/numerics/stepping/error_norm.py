@@ -37,7 +37,20 @@ _NORMS = {"rms": rms_norm, "max": max_norm}
 
 def named_norm(name: NormName, mask: Tensor | None = None) -> ErrorNorm:
     """Return the norm of this name, restricted to the entries that ``mask`` selects."""
-    norm = _NORMS[name]
+    return _restricted(_NORMS[name], mask)
+
+
+def each_norm(scaled: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Root mean square of each sample, ``(batch,)``."""
+    return mean_square(scaled, kept).sqrt()
+
+
+def sample_norm(mask: Tensor | None = None) -> ErrorNorm:
+    """Return the norm of each sample, restricted to the entries that ``mask`` selects."""
+    return _restricted(each_norm, mask)
+
+
+def _restricted(norm: Callable[..., Tensor], mask: Tensor | None) -> ErrorNorm:
     if mask is None:
         return norm
     # Numbers and no mask: where a GPU solves, it need not be asked how many they are.

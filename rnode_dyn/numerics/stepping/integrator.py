@@ -8,7 +8,10 @@ from torch import Tensor, nn
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
 from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
 from rnode_dyn.numerics.stepping.base import Stepping
+from rnode_dyn.numerics.stepping.by_sample.field import SampleField
+from rnode_dyn.numerics.stepping.by_sample.step import SampleStep
 
 
 @dataclass(frozen=True)
@@ -32,3 +35,14 @@ class Integrator:
         """Yield the accepted steps of a forward solve."""
         norm = self.stepping.error_norm(problem.error_mask)
         return self.stepping.steps(self.algorithm, rhs, problem.x0, problem.span, stats, norm)
+
+    @property
+    def per_sample(self) -> bool:
+        """Whether every sample steps by itself: :meth:`sample_steps` is then to be asked."""
+        return isinstance(self.stepping, AdaptiveStep) and self.stepping.per_sample
+
+    def sample_steps(self, problem: ODEProblem, field: SampleField) -> Iterator[SampleStep]:
+        """Yield the steps of a forward solve that samples accept, each by itself."""
+        assert isinstance(self.stepping, AdaptiveStep)
+        x0, mask = problem.x0, problem.error_mask
+        return self.stepping.sample_steps(self.algorithm, field, x0, problem.span, mask)

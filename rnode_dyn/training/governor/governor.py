@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
 from rnode_dyn.fields.conv import ConvField
+from rnode_dyn.fields.unet import UNetField
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.refinement import Refinement, refine, set_step_count, step_count
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -285,7 +286,7 @@ def _costs(blocks: Sequence[RegularizedFlow], model: MultiscaleFlow) -> list[flo
 
 
 def _cost(flow: RegularizedFlow, shape: Sequence[int]) -> float:
-    uses = math.prod(shape[1:]) if isinstance(flow.field, ConvField) else 1
+    uses = math.prod(shape[1:]) if isinstance(flow.field, ConvField | UNetField) else 1
     return max(1, sum(p.numel() for p in flow.field.parameters()) * uses)
 
 

@@ -12,6 +12,8 @@ from torch.autograd.function import once_differentiable
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence, Linearization
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.quadrature import Quadrature
+from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.share import drawn
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.training.objectives.base import Loss, Objective
@@ -29,7 +31,8 @@ def loss_in_pieces(
 
     The pieces' gradients add up to the whole batch's, to rounding, with fixed steps; adaptive
     steps are each piece's own. The noise is drawn for the whole batch, and then cut: a seed gives
-    the same noise as without pieces. A last piece may be smaller, and weighs less.
+    the same noise as without pieces, and the same nodes of a quadrature. A last piece may be
+    smaller, and weighs less.
 
     Args:
         objective: A mean over samples.
@@ -117,19 +120,26 @@ class _Noise:
 
 @contextmanager
 def _drawn_noise(model: MultiscaleFlow, u: Tensor) -> Iterator[_Noise]:
-    """Draw each block's noise for the whole batch, in the order in which the blocks would."""
-    noise, before = _Noise(), [block.divergence for block in model.blocks]
+    """Draw each block's noise and nodes for the whole batch, in the order of the blocks."""
+    noise, before = _Noise(), [_drawing(block) for block in model.blocks]
     for station in model.walk():
-        divergence = station.flow.divergence
+        flow, like = station.flow, u.new_empty(()).expand(len(u), *station.shape)
+        divergence = flow.divergence
         if isinstance(divergence, HutchinsonDivergence):
-            like = u.new_empty(()).expand(len(u), *station.shape)
-            whole = drawn(divergence.draw, like)
-            station.flow.divergence = _Drawn(divergence, whole, noise)
+            flow.divergence = _Drawn(divergence, drawn(divergence.draw, like), noise)
+        flow.quadrature = flow.quadrature.drawn_once(like)
+        if flow.penalty_quadrature is not None:
+            flow.penalty_quadrature = flow.penalty_quadrature.drawn_once(like)
     try:
         yield noise
     finally:
-        for block, divergence in zip(model.blocks, before, strict=True):
-            block.divergence = divergence
+        for block, parts in zip(model.blocks, before, strict=True):
+            block.divergence, block.quadrature, block.penalty_quadrature = parts
+
+
+def _drawing(flow: RegularizedFlow) -> tuple[Divergence, Quadrature, Quadrature | None]:
+    """The parts of a block that draw something for each solve."""
+    return flow.divergence, flow.quadrature, flow.penalty_quadrature
 
 
 class _Drawn(Divergence):

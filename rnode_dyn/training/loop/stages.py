@@ -1,6 +1,7 @@
 """The stages of a training, one after another: each a fit of the same flow."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import torch
 
 from rnode_dyn.data.module import FlowDataModule
 from rnode_dyn.data.splits import Splits
+from rnode_dyn.fields.compiled import compiled_calls, compiled_products
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.schema import Recipe, StageRecipe
 from rnode_dyn.runs.checkpoints import read_checkpoint
@@ -78,7 +80,7 @@ def train_stages(
         if number > first:
             _keeper(trainer).follow(_keeper(trainers[number - 1]))
         data = data_module(recipe, splits, stage, number)
-        with quiet_lightning(), naming_lost_processes(trainer):
+        with quiet_lightning(), naming_lost_processes(trainer), _compiled(recipe, stage, model):
             _fit(trainer, module, data, folder, resume and number == first)
         if number + 1 < len(stages):
             trainer.save_checkpoint(folder.stage_checkpoint(number), weights_only=True)
@@ -131,6 +133,16 @@ def data_module(
         workers=data.workers,
         seed=recipe.seed + number,
     )
+
+
+def _compiled(
+    recipe: Recipe, stage: StageRecipe, model: MultiscaleFlow
+) -> AbstractContextManager[None]:
+    """What a stage evaluates of the fields, compiled where the recipe asks for it."""
+    if not recipe.train.compile:
+        return nullcontext()
+    fields = [block.field for block in model.blocks]
+    return compiled_products(fields) if stage.objective == "likelihood" else compiled_calls(fields)
 
 
 def _stage_reached(folder: RunFolder) -> int:

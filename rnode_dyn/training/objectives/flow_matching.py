@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnode_dyn.data.splits import Event
 from rnode_dyn.fields.at_times import at_times
+from rnode_dyn.fields.conditioned import conditioned
 from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -101,8 +102,8 @@ class FlowMatching(Objective):
     def _error(self, leg: Leg, data: Tensor, noise: Tensor, condition: Tensor | None) -> Tensor:
         t = self.draw_times(leg, data) * leg.flow.end_time
         x, velocity = leg.at(data, noise, t)
-        given = handed(leg.flow, condition)
-        error = at_times(leg.flow.field, t, x, **given) - velocity
+        field = conditioned(leg.flow.field, handed(leg.flow, condition).get("condition"), x)
+        error = at_times(field, t, x) - velocity
         error = error * (leg.exits * leg.flow.end_time)
         return error.square().mean()
 

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.optim.swa_utils import AveragedModel
 from torchdyn.nn import DepthCat
 
-from rnode_dyn import ConvField, MLPField
+from rnode_dyn import ConvField, MLPField, UNetField
 from tests.contract.fields.case import CHANGING, Case, Made, of_module, randomized, start
 from tests.contract.fields.spellings import TimeFirst, TimeLast
 
@@ -173,6 +173,13 @@ def _conv(kind: Callable[..., nn.Module]) -> Made:
     return of_module(randomized(kind(1, hidden=(2,), activation="tanh")), x=start(*IMAGE))
 
 
+def _unet() -> Made:
+    field = randomized(UNetField(1, width=8, levels=1, attention=True))
+    for parameter in field.last.parameters():  # the only one that no normalisation tames
+        parameter.data.mul_(0.1)
+    return of_module(field, x=start(*IMAGE))
+
+
 class Adapted(nn.Module):
     """A frozen layer with an adapter beside it."""
 
@@ -190,6 +197,7 @@ class Adapted(nn.Module):
 WRAPPERS = (
     Case("`MLPField`", lambda: of_module(mlp())),
     Case("`ConvField`", lambda: _conv(ConvField)),
+    Case("`UNetField`", _unet),
     Case(
         "subclass of `MLPField` with another forward",
         lambda: of_module(randomized(Faster(2, (8,), "tanh"))),

@@ -26,6 +26,7 @@ from rnode_dyn import (
     MultiscaleFlow,
     NonFiniteStateError,
     Objective,
+    Quadrature,
     RegularizedFlow,
     Scale,
     Sensitivity,
@@ -50,13 +51,21 @@ def make_model(
     divergence: Divergence | None = None,
     sensitivity: Sensitivity | None = None,
     solver: Solver | None = None,
+    quadratures: tuple[Quadrature | None, Quadrature | None] = (None, None),
 ) -> MultiscaleFlow:
     """Two scales, a block in each, so that blocks draw one after another."""
     solver = solver or Solver(RK4(), HALF_STEPS, sensitivity or DiscreteAdjoint())
 
     def block(*shape: int) -> RegularizedFlow:
         regularizers = [KineticEnergy(0.3), JacobianFrobenius(0.2)]
-        flow = RegularizedFlow(MLPField(shape, (5,)), solver, divergence, regularizers)
+        flow = RegularizedFlow(
+            MLPField(shape, (5,)),
+            solver,
+            divergence,
+            regularizers,
+            quadrature=quadratures[0],
+            penalty_quadrature=quadratures[1],
+        )
         for parameter in flow.parameters():
             nn.init.normal_(parameter, std=0.4)
         return flow
@@ -106,6 +115,19 @@ def test_pieces_add_up_to_the_whole(
     for name, figure in whole.figures.items():
         torch.testing.assert_close(pieces.figures[name].double(), figure.double(), **exactly)
     assert torch.equal(pieces.next_number, whole.next_number)
+
+
+@pytest.mark.parametrize("nodes_of_penalties", [None, 1])
+def test_pieces_have_the_nodes_of_the_whole(nodes_of_penalties: int | None) -> None:
+    """In each block those that it would draw without pieces; the model keeps its quadratures."""
+    of_penalties = nodes_of_penalties and Quadrature("stratified", nodes_of_penalties)
+    quadratures = (Quadrature("stratified", nodes=2), of_penalties)
+    model, u = make_model(quadratures=quadratures), batch()
+    whole, pieces = outcome(model, u, None), outcome(model, u, 2)
+    torch.testing.assert_close(pieces.loss, whole.loss, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(pieces.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
+    assert torch.equal(pieces.next_number, whole.next_number)
+    assert {(b.quadrature, b.penalty_quadrature) for b in model.blocks} == {quadratures}
 
 
 def test_adaptive_pieces_agree_as_far_as_they_are_solved() -> None:

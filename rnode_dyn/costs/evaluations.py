@@ -1,0 +1,140 @@
+"""What one evaluation of a block costs: at the stages of its solver, or at a quadrature's nodes."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from rnode_dyn.costs.saved import SavedTensors
+from rnode_dyn.fields.own_product import with_own_product
+from rnode_dyn.flows.at_nodes import Plan
+from rnode_dyn.flows.augmented import AugmentedField
+from rnode_dyn.flows.quadrature import Nodes, Quadrature
+from rnode_dyn.flows.regularized import RegularizedFlow
+
+
+@dataclass(frozen=True)
+class EvaluationCost:
+    """The cost of evaluating a block's field once, with what is integrated, for a batch.
+
+    Attributes:
+        shape: Shape of a sample in the block.
+        flops: Operations of the evaluation: field, divergence and penalties, as far as they belong.
+        gradient_flops: Operations of differentiating it.
+        graph_bytes: What it keeps for being differentiated.
+        state_bytes: Size of the state that is solved for.
+        noise_bytes: Size of the noise, which one solve draws once.
+    """
+
+    shape: tuple[int, ...]
+    flops: int
+    gradient_flops: int
+    graph_bytes: int
+    state_bytes: int
+    noise_bytes: int
+
+
+@dataclass(frozen=True)
+class NodeCost:
+    """Nodes at which the same is evaluated.
+
+    Attributes:
+        count: How many.
+        evaluation: What each of them costs.
+    """
+
+    count: int
+    evaluation: EvaluationCost
+
+
+def training_plan(flow: RegularizedFlow) -> Plan:
+    """Return the nodes of a training solve; of random ones, as many that are not."""
+    return Plan(_placed(flow.quadrature), _placed(flow.penalty_quadrature))
+
+
+def node_times(flow: RegularizedFlow) -> list[float]:
+    """Return when a training solve passes its nodes."""
+    return list(training_plan(flow).over((0.0, flow.end_time)))
+
+
+def _placed(quadrature: Quadrature | None) -> Nodes | None:
+    if quadrature is None or quadrature.nodes is None:
+        return None
+    return Quadrature("gauss", quadrature.nodes).draw(torch.empty(0))
+
+
+def stage_cost(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> EvaluationCost:
+    """Count an evaluation of what a block's training solves for, on shapes alone."""
+    counted, plan = _OnShapes(flow, shape, batch_size), training_plan(flow)
+    if plan.log_det is not None:
+        return counted.state()
+    return counted.augmented(with_penalties=plan.penalties is None)
+
+
+def node_costs(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> list[NodeCost]:
+    """Count the evaluations at the nodes of a block's training, on shapes alone."""
+    weights = training_plan(flow).over((0.0, flow.end_time)).values()
+    counts = {wanted: sum(bool(w.penalties) is wanted for w in weights) for wanted in (True, False)}
+    counted = _OnShapes(flow, shape, batch_size)
+    return [
+        NodeCost(count, counted.augmented(with_penalties))
+        for with_penalties, count in counts.items()
+        if count
+    ]
+
+
+class _OnShapes:
+    """A block without numbers, whose evaluations are counted."""
+
+    def __init__(self, flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> None:
+        self.flow = deepcopy(flow).to("meta", torch.float32)
+        self.x = torch.zeros(batch_size, *shape, device="meta")
+        self.noise = self.flow.divergence.draw(self.x)
+        self.whole = AugmentedField(
+            with_own_product(self.flow.field, self.x),
+            shape,
+            self.flow.divergence,
+            self.noise,
+            self.flow.regularizers,
+            1,
+        )
+
+    def augmented(self, with_penalties: bool) -> EvaluationCost:
+        """Count one of the field, the divergence and the penalties."""
+        field = self.whole if with_penalties else self.whole.without_penalties()
+        return self._count(field, (field.channels + self.x[0].numel(),))
+
+    def state(self) -> EvaluationCost:
+        """Count one of the field alone."""
+        return self._count(self.whole.field, self.x.shape[1:])
+
+    def _count(
+        self, field: Callable[[Tensor, Tensor], Tensor], shape: Sequence[int]
+    ) -> EvaluationCost:
+        y = torch.zeros(len(self.x), *shape, device="meta", requires_grad=True)
+        parameters = [p for p in self.flow.parameters() if p.requires_grad]
+        noise = [] if self.noise is None else [self.noise]
+        with (
+            FlopCounterMode(display=False) as forward,
+            SavedTensors([*parameters, *noise]) as saved,
+        ):
+            slope = field(torch.zeros((), device="meta"), y)
+        graph_bytes = saved.now
+        with FlopCounterMode(display=False) as backward:
+            differentiate(slope, [y, *parameters])
+        return EvaluationCost(
+            tuple(self.x.shape[1:]),
+            forward.get_total_flops(),
+            backward.get_total_flops(),
+            graph_bytes,
+            y.untyped_storage().nbytes(),
+            sum(tensor.untyped_storage().nbytes() for tensor in noise),
+        )
+
+
+def differentiate(slope: Tensor, inputs: list[Tensor]) -> None:
+    """Differentiate by these inputs, for the counting's sake."""
+    torch.autograd.grad(slope, inputs, torch.ones_like(slope), allow_unused=True)

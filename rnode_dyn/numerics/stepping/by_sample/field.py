@@ -1,0 +1,106 @@
+"""A field evaluated for some samples of the batch, each at a time of its own."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.at_times import at_times
+from rnode_dyn.numerics.calling import as_called, calling_of, timed_parts
+from rnode_dyn.numerics.slope import is_same
+from rnode_dyn.numerics.stats import CountedField
+
+# How many samples are evaluated apart from the others, to see that they can be.
+_LOOKED_AT = 4
+
+# Takes times (n,) and states (n, *event).
+_AtTimes = Callable[[Tensor, Tensor], Tensor]
+
+
+class SampleField:
+    """A counted field, for those samples of the batch that are still on their way.
+
+    A field that holds something for each sample (noise, a condition) offers
+    ``of_samples(samples)``, the field of the samples at these places of the batch.
+
+    Args:
+        counted: The field of the whole batch, whose counters count here too.
+        batch: How many samples that has.
+    """
+
+    def __init__(self, counted: CountedField, batch: int) -> None:
+        self.counted, self.batch = counted, batch
+        stats = counted.stats
+        if stats.nfe_per_sample is None:
+            stats.nfe_per_sample, stats.accepted_per_sample, stats.rejected_per_sample = (
+                torch.zeros(batch, dtype=torch.long) for _ in range(3)
+            )
+        field = counted.problem.field
+        self.needs_time = calling_of(field).takes_time or bool(timed_parts(field))
+        self.place: np.ndarray | None = None
+        self.there: Callable[[Tensor, Tensor], Tensor] = counted.problem.called
+
+    def at_start(self, t: float, x: Tensor) -> Tensor:
+        """Evaluate the field for all samples at one time; see that they can be told apart.
+
+        Raises:
+            ValueError: if a sample's slope is another beside other samples.
+        """
+        slope = self.counted(t, x)
+        self._count(np.arange(self.batch))
+        if self.batch > 1 and not x.is_meta:
+            self._refuse_company(t, x.detach(), slope.detach())
+        return slope
+
+    def __call__(self, samples: np.ndarray, t: np.ndarray, x: Tensor) -> Tensor:
+        """Evaluate the field.
+
+        Args:
+            samples: Their places in the batch, ``(n,)``.
+            t: Their times, ``(n,)``.
+            x: Their states, ``(n, *event)``.
+        """
+        self._count(samples)
+        times = torch.from_numpy(t).to(dtype=x.dtype, device=x.device)
+        return self.counted.counted(self._of(samples), times, x)
+
+    def _of(self, samples: np.ndarray) -> _AtTimes:
+        """The field of these samples, for times of their own."""
+        if samples is not self.place:
+            self.place, self.there = samples, self._restricted(samples)
+        there = self.there
+        return (lambda t, x: at_times(there, t, x)) if self.needs_time else there
+
+    def _restricted(self, samples: np.ndarray) -> Callable[[Tensor, Tensor], Tensor]:
+        problem = self.counted.problem
+        offered = getattr(problem.field, "of_samples", None)
+        if offered is None or len(samples) == self.batch:
+            return problem.called
+        return as_called(offered(torch.from_numpy(samples).to(problem.x0.device)))
+
+    def _count(self, samples: np.ndarray) -> None:
+        stats = self.counted.stats
+        if self.counted.counter == "nfe" and stats.nfe_per_sample is not None:
+            stats.nfe_per_sample[torch.from_numpy(samples)] += 1
+
+    @torch.no_grad()
+    def _refuse_company(self, t: float, x: Tensor, slope: Tensor) -> None:
+        """Evaluate a few samples apart, in another order: they must not notice."""
+        few = np.arange(self.batch - 1, max(0, self.batch - 1 - _LOOKED_AT), -1)
+        places = torch.from_numpy(few).to(x.device)
+        try:
+            apart = self(few, np.full(len(few), t), x.index_select(0, places))
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"AdaptiveStep(per_sample=True) evaluates some samples of a batch without the "
+                f"others, and this field cannot be ({error}): what it holds for each sample it "
+                "must hand out by a method of_samples(samples); or drop per_sample."
+            ) from error
+        if not bool(is_same(apart, slope.index_select(0, places))):
+            raise ValueError(
+                "AdaptiveStep(per_sample=True) evaluates some samples of a batch without the "
+                "others, and this field then returns something else for them (batch normalisation "
+                "in training mode, random numbers, samples that see each other): call "
+                "field.eval(), or drop per_sample."
+            )

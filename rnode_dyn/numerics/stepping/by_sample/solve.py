@@ -1,0 +1,231 @@
+"""An adaptive solve whose samples accept and reject by themselves."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.algorithms.base import Algorithm, scaled
+from rnode_dyn.numerics.errors import (
+    MaxStepsError,
+    NonFiniteStateError,
+    SolverError,
+    StepSizeUnderflowError,
+)
+from rnode_dyn.numerics.stepping.by_sample.control import (
+    SampleControllers,
+    SampleNorm,
+    initial_steps,
+    on_host,
+)
+from rnode_dyn.numerics.stepping.by_sample.field import SampleField
+from rnode_dyn.numerics.stepping.by_sample.step import SampleStep, Stretch, make_step, rows
+from rnode_dyn.numerics.stepping.controller import PIController
+from rnode_dyn.numerics.stepping.error_norm import worst_sample
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an adaptive solve keeps to.
+
+    Attributes:
+        rtol: Relative tolerance.
+        atol: Absolute tolerance.
+        first_step: Length of the first step; estimated where it is left out.
+        max_steps: Steps that one sample may try.
+        too_many: What to say once they are spent.
+    """
+
+    rtol: float
+    atol: float
+    first_step: float | None
+    max_steps: int
+    too_many: str
+
+
+class SampleSolve:
+    """The state of one solve; ``run`` yields the accepted steps.
+
+    Times, lengths and errors are arrays on the host, where they are chosen; one reading of the
+    device a step tells all errors. A sample that has arrived is not evaluated any more.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        algorithm: Algorithm,
+        field: SampleField,
+        x: Tensor,
+        t_span: tuple[float, float],
+        norm: SampleNorm,
+    ) -> None:
+        self.limits, self.algorithm, self.field = limits, algorithm, field
+        self.t_span, self.norm, self.x = t_span, norm, x
+        self.direction = 1 if t_span[1] > t_span[0] else -1
+        self.stats = field.counted.stats
+        self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
+        self.controllers = SampleControllers(PIController(self.error_order), len(x))
+        # Of the samples still on their way: their places, times, next lengths and steps tried.
+        self.samples = np.arange(len(x))
+        self.t = np.full(len(x), t_span[0])
+        self.tried = np.zeros(len(x), dtype=int)
+
+    def run(self) -> Iterator[SampleStep]:
+        """Yield the accepted steps of those samples that accept one, attempt by attempt."""
+        self.slope = self._first_slopes()
+        self.length = self._first_lengths()
+        while len(self.samples):
+            step, ratio = self._try()
+            passed = np.flatnonzero(ratio <= 1.0)
+            self._note(step.stretch, ratio)
+            accepted = self._accepted(step, passed, ratio)
+            if len(passed):
+                yield accepted
+            self._check_lengths(step, ratio)
+            self._go_on(accepted, passed)
+
+    def _first_slopes(self) -> Tensor:
+        t0 = self.t_span[0]
+        if not bool(torch.isfinite(self.x).all()):
+            self._fail_at_start("the state to start from is not finite", self.x)
+        slope = self.field.at_start(t0, self.x)
+        if not bool(torch.isfinite(slope).all()):
+            self._fail_at_start("the field is not finite at the start", slope)
+        return slope
+
+    def _first_lengths(self) -> np.ndarray:
+        limits = self.limits
+        if limits.first_step is not None:
+            return np.full(len(self.x), limits.first_step)
+        tolerances = (limits.rtol, limits.atol)
+        return initial_steps(
+            self.field, self.t_span, self.x, self.slope, self.error_order, tolerances, self.norm
+        )
+
+    def _try(self) -> tuple[SampleStep, np.ndarray]:
+        """Make one step of each sample, and return it with its error over the tolerance."""
+        remaining = np.abs(self.t_span[1] - self.t)
+        # A step that would leave a sliver takes it along.
+        last = self.length >= remaining * (1 - 1e-6)
+        dt = np.where(last, self.t_span[1] - self.t, self.direction * self.length)
+        t1 = np.where(last, self.t_span[1], self.t + dt)
+        self._spend_step(dt)
+        stretch = Stretch(self.samples, self.t, dt, t1)
+        step = make_step(self.algorithm, self.field, stretch, self.x, self.slope)
+        return step, self._ratio(step)
+
+    @torch.no_grad()
+    def _ratio(self, step: SampleStep) -> np.ndarray:
+        """Error over tolerance, (n,); infinite where the step left the finite numbers anywhere."""
+        ratio = self.norm(self._scaled_error(step))
+        sound = torch.isfinite(step.x1).flatten(1).all(1) & torch.isfinite(ratio)
+        return on_host(torch.where(sound, ratio, torch.inf))
+
+    @torch.no_grad()
+    def _scaled_error(self, step: SampleStep) -> Tensor:
+        assert step.unit.error is not None  # check() admits no algorithm without an estimate
+        scale = torch.maximum(step.x0.abs(), step.x1.abs()).mul_(self.limits.rtol)
+        return step.unit.error / scale.add_(self.limits.atol)
+
+    def _note(self, stretch: Stretch, ratio: np.ndarray) -> None:
+        """Count the steps, and choose the next lengths."""
+        passed = ratio <= 1.0
+        for name, these in (("accepted", passed), ("rejected", ~passed)):
+            setattr(self.stats, name, getattr(self.stats, name) + int(these.sum()))
+            counts = getattr(self.stats, f"{name}_per_sample")
+            counts[torch.from_numpy(self.samples[these])] += 1
+        tried = np.where(passed, self.length, np.abs(stretch.dt))
+        self.length = tried * self.controllers.factors(self.samples, ratio)
+
+    def _accepted(self, step: SampleStep, passed: np.ndarray, ratio: np.ndarray) -> SampleStep:
+        """The step of those that accept it, with a graph through which all gradients are finite.
+
+        A step that went astray would send NaN back, 0 · ∞, into what all samples share: it is
+        made again without those.
+        """
+        if torch.is_grad_enabled() and len(passed) and np.isinf(ratio).any():
+            places = rows(passed, self.x)
+            x, slope = self.x.index_select(0, places), self.slope.index_select(0, places)
+            stretch = step.stretch.take(passed)
+            return make_step(self.algorithm, self.field, stretch, x, slope)
+        return step.take(passed)
+
+    def _go_on(self, accepted: SampleStep, passed: np.ndarray) -> None:
+        """Put those that accepted where they have come, and let those go that have arrived."""
+        places = rows(passed, self.x)
+        self.t = self.t.copy()
+        self.t[passed] = accepted.stretch.t1
+        self.x = self._replaced(self.x, places, accepted.x1)
+        on_the_way = self.t != self.t_span[1]
+        self.slope = self._next_slopes(accepted, passed, on_the_way)
+        if not on_the_way.all():
+            self._keep(np.flatnonzero(on_the_way))
+
+    def _next_slopes(
+        self, accepted: SampleStep, passed: np.ndarray, on_the_way: np.ndarray
+    ) -> Tensor:
+        """The field where each sample is now; that of one which has arrived does not matter."""
+        known, stretch = accepted.unit.end_slope, accepted.stretch
+        if known is not None:
+            end = scaled(known, 1 / stretch.dt)
+            return self._replaced(self.slope, rows(passed, self.x), end)
+        further = np.flatnonzero(on_the_way[passed])
+        if not len(further):
+            return self.slope
+        x1 = accepted.x1.index_select(0, rows(further, self.x))
+        end = self.field(stretch.samples[further], stretch.t1[further], x1)
+        return self._replaced(self.slope, rows(passed[further], self.x), end)
+
+    @staticmethod
+    def _replaced(tensor: Tensor, places: Tensor, part: Tensor) -> Tensor:
+        return part if len(part) == len(tensor) else tensor.index_copy(0, places, part)
+
+    def _keep(self, positions: np.ndarray) -> None:
+        places = rows(positions, self.x)
+        self.samples, self.t = self.samples[positions], self.t[positions]
+        self.length, self.tried = self.length[positions], self.tried[positions]
+        self.x, self.slope = (s.index_select(0, places) for s in (self.x, self.slope))
+
+    def _spend_step(self, dt: np.ndarray) -> None:
+        spent = self.tried >= self.limits.max_steps
+        if spent.any():
+            self._fail(MaxStepsError, self.limits.too_many, int(spent.argmax()), dt)
+        self.tried = self.tried + 1
+
+    def _check_lengths(self, step: SampleStep, ratio: np.ndarray) -> None:
+        """Give up once a sample's steps no longer move its time."""
+        t = step.stretch.t
+        # The field is given the time in the state's precision; the stepping itself has a float's.
+        of_the_field = 4 * torch.finfo(self.x.dtype).eps * np.abs(t)
+        of_the_stepping = 4 * sys.float_info.epsilon * np.maximum(np.abs(t), abs(self.t_span[1]))
+        short = (ratio > 1.0) & (self.length <= np.maximum(of_the_field, of_the_stepping))
+        if not short.any():
+            return
+        worst = int(np.where(short, ratio, -np.inf).argmax())
+        dt = self.direction * self.length
+        if np.isinf(ratio[worst]):
+            reason = "the state or the field is not finite right after this time"
+            self._fail(NonFiniteStateError, reason, worst, dt)
+        reason = (
+            "the tolerance asks for a step too short to change the time in this precision: "
+            "raise rtol and atol, or solve in float64"
+        )
+        self._fail(StepSizeUnderflowError, reason, worst, dt)
+
+    def _fail(self, kind: type[SolverError], reason: str, worst: int, dt: np.ndarray) -> NoReturn:
+        """Raise for the sample at a position among those on their way."""
+        raise kind(
+            reason,
+            t=float(self.t[worst]),
+            dt=float(dt[worst]),
+            steps=int(self.tried[worst]),
+            nfe=self.stats.nfe + self.stats.nfe_backward,
+            worst_sample=int(self.samples[worst]),
+        )
+
+    def _fail_at_start(self, reason: str, blame: Tensor) -> NoReturn:
+        self._fail(NonFiniteStateError, reason, worst_sample(blame), np.zeros(len(self.x)))

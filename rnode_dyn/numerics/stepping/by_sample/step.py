@@ -1,0 +1,118 @@
+"""One step of several samples, each from a time of its own and of its own length.
+
+In the time s from 0 to 1 that they share, dx/ds = dt · f(t + s dt, x): every algorithm makes this
+step without knowing of it.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.algorithms.base import Algorithm, Fractions, Step, scaled
+from rnode_dyn.numerics.stepping.by_sample.field import SampleField
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Where each of some samples is, and how far it will go.
+
+    Args:
+        samples: Their places in the batch, ``(n,)``.
+        t: Start times, ``(n,)``.
+        dt: Signed lengths, ``(n,)``.
+        t1: End times, which ``t + dt`` may miss by rounding.
+    """
+
+    samples: np.ndarray
+    t: np.ndarray
+    dt: np.ndarray
+    t1: np.ndarray
+
+    def take(self, positions: np.ndarray) -> "Stretch":
+        """Return that of some of them."""
+        return Stretch(*(part[positions] for part in (self.samples, self.t, self.dt, self.t1)))
+
+
+@dataclass(frozen=True)
+class StretchedField:
+    """The field in the time from 0 to 1 of a stretch."""
+
+    field: SampleField
+    stretch: Stretch
+
+    def __call__(self, s: float | Fractions, x: Tensor) -> Tensor:
+        """Return dx/ds."""
+        stretch = self.stretch
+        times = np.where(np.equal(s, 1.0), stretch.t1, stretch.t + s * stretch.dt)
+        return scaled(self.field(stretch.samples, times, x), stretch.dt)
+
+
+@dataclass(eq=False)
+class SampleStep:
+    """One step of several samples.
+
+    Args:
+        stretch: From where to where.
+        unit: The step in a time from 0 to 1.
+        rhs: The field in that time.
+    """
+
+    stretch: Stretch
+    unit: Step
+    rhs: StretchedField
+    _parts: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def x0(self) -> Tensor:
+        """States at the start, ``(n, *event)``."""
+        return self.unit.x0
+
+    @property
+    def x1(self) -> Tensor:
+        """States at the end, ``(n, *event)``."""
+        return self.unit.x1
+
+    def take(self, positions: np.ndarray) -> "SampleStep":
+        """Return the step of some of its samples, by their positions in it."""
+        if len(positions) == len(self.stretch.samples):
+            return self
+        unit, places = self.unit, rows(positions, self.unit.x0)
+        x0, x1, *slopes = (
+            tensor.index_select(0, places) for tensor in (unit.x0, unit.x1, *unit.slopes)
+        )
+        end = None if unit.end_slope is None else unit.end_slope.index_select(0, places)
+        taken = replace(unit, x0=x0, x1=x1, slopes=tuple(slopes), error=None, end_slope=end)
+        stretch = self.stretch.take(positions)
+        return SampleStep(stretch, taken, StretchedField(self.rhs.field, stretch))
+
+    def at(self, algorithm: Algorithm, theta: Fractions) -> Tensor:
+        """Return the states at fractions of the step, ``(n, *event)``."""
+        return algorithm.interpolate_each(self.rhs, self.unit, theta)
+
+
+def make_step(
+    algorithm: Algorithm,
+    field: SampleField,
+    stretch: Stretch,
+    x: Tensor,
+    slope: Tensor | None,
+) -> SampleStep:
+    """Make one step.
+
+    Args:
+        algorithm: How.
+        field: The field.
+        stretch: From where to where.
+        x: States at the start, ``(n, *event)``.
+        slope: The field there; evaluated, where it is not given.
+    """
+    rhs = StretchedField(field, stretch)
+    first = rhs(0.0, x) if slope is None else scaled(slope, stretch.dt)
+    return SampleStep(stretch, algorithm.advance(rhs, 0.0, 1.0, x, first), rhs)
+
+
+def rows(positions: np.ndarray, like: Tensor) -> Tensor:
+    """Positions as an index where a tensor is."""
+    return torch.from_numpy(positions).to(like.device)
