@@ -16,6 +16,7 @@ from rnode_dyn.data.paired import Batch
 from rnode_dyn.flows.conditions import takes_condition
 
 SMALL = ["train.max_steps=2", "data.train_size=64", "data.validation_size=20", "data.test_size=20"]
+SIZES = ["data.train_size=64", "data.validation_size=10", "data.test_size=20"]
 SMALL += ["model.field.hidden=[8]", "data.batch_size=16", "data.eval_batch_size=16"]
 
 
@@ -30,7 +31,9 @@ def columned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("columned")
     table = np.random.default_rng(0).normal([0, 0, 1e4, 5], [1, 2, 0.5, 1], (200, 4))
     np.save(folder / "data.npy", table)
-    recipe = load_recipe("two-moons", ["train.stage.0.epochs=1", *SMALL[4:], f"data.root={folder}"])
+    recipe = load_recipe(
+        "two-moons", ["train.stage.0.epochs=1", *SMALL[4:], *SIZES, f"data.root={folder}"]
+    )
     return run(recipe, folder / "run").folder
 
 
