@@ -1,5 +1,7 @@
 """What a solve that cannot go on raises: typed, and with the place where it broke."""
 
+from typing import Any
+
 
 def first_line(error: Exception) -> str:
     """What an error says first; torch goes on with where it was raised.
@@ -21,7 +23,12 @@ class SolverError(RuntimeError):
         steps: Steps tried so far, rejected ones included.
         nfe: Evaluations of the field so far.
         worst_sample: Index in the batch of the sample that failed, or whose error was largest.
+        solution: The :class:`rnode_dyn.Solution` as far as it came, without a graph: the saved
+            states that were passed and the last sound one. ``None`` in a backward pass, whose
+            solve had come to its end, and where the error has crossed to another process.
     """
+
+    solution: Any = None
 
     def __init__(
         self, reason: str, *, t: float, dt: float, steps: int, nfe: int, worst_sample: int
@@ -53,6 +60,14 @@ class NonFiniteStateError(SolverError):
 
 class MaxStepsError(SolverError):
     """The step budget was spent before the end of the time span."""
+
+
+class MaxSecondsError(SolverError):
+    """The seconds that the solve was given were spent before the end of the time span."""
+
+
+class NewtonError(SolverError):
+    """An implicit step whose equations could not be solved: Newton's iteration, or a matrix."""
 
 
 class StepSizeUnderflowError(SolverError):

@@ -1,22 +1,21 @@
 """Solving: a problem, and a solver made of algorithm, stepping and sensitivity."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.algorithms.base import Algorithm
+from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.algorithms.from_torchdyn import as_algorithm
 from rnode_dyn.numerics.algorithms.tsitouras import Tsit5
-from rnode_dyn.numerics.numbers import wants_gradient
+from rnode_dyn.numerics.forward_solve import ForwardSolve
+from rnode_dyn.numerics.packing import packed, packed_stepping
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.save_times import as_list, save_times
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.discrete import DiscreteAdjoint
-from rnode_dyn.numerics.sensitivity.time_gradient import saved_at, start_at
-from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.solution import Solution
 from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
 from rnode_dyn.numerics.stepping.base import Stepping
 from rnode_dyn.numerics.stepping.fixed import FixedStep
@@ -61,6 +60,7 @@ class Solver:
             )
         self.stepping.check(self.algorithm)
         self.sensitivity.check(self.algorithm_parameters)
+        self.sensitivity.check_algorithm(self.algorithm)
         if self.integrator.per_sample:
             self.sensitivity.check_by_sample()
 
@@ -75,25 +75,13 @@ class Solver:
         return self.integrator.parameters
 
 
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """The states of a solve.
-
-    Attributes:
-        t: The times, ``(len(t),)``.
-        x: The states there, ``(len(t), batch, *event)``.
-        stats: What the solve cost.
-    """
-
-    t: Tensor
-    x: Tensor
-    stats: SolveStats
-
-
 def solve(
     problem: ODEProblem,
     solver: Solver | None = None,
     save_at: Sequence[Any] | Tensor | None = None,
+    *,
+    callback: Callable[[Step], object] | None = None,
+    progress: bool = False,
 ) -> Solution:
     """Solve an initial value problem.
 
@@ -101,14 +89,19 @@ def solve(
         problem: What to solve.
         solver: How; ``Solver()``, Tsit5 at 1e-5, when left out.
         save_at: Times to return the state at, in the direction of the time span; the two ends of
-            the span when left out. They do not shorten the steps: dense output serves them.
+            the span when left out. They do not shorten the steps: dense output serves them. With
+            them, no steps are kept.
+        callback: What is called with each accepted :class:`Step`. An error that it raises ends
+            the solve.
+        progress: Whether to show on the standard error stream how far the solve has come.
 
     Returns:
-        The states at those times; gradients reach ``problem.x0``, all that the field uses, and
-        times that are tensors which want one.
+        The states at those times, and at any other when it is called; gradients reach
+        ``problem.x0``, all that the field uses, and times that are tensors which want one.
 
     Raises:
-        SolverError: where the solve cannot go on.
+        SolverError: where the solve cannot go on. This, and whatever else ends the solve, an
+            interrupt or an error of the field, has the solution so far as its ``solution``.
 
     Example:
         >>> import math
@@ -117,26 +110,56 @@ def solve(
         >>> solution = solve(decay, save_at=[0.5, 1.0])
         >>> abs(solution.x[-1].item() - math.exp(-1)) < 1e-5
         True
+        >>> abs(solution(0.25).item() - math.exp(-0.25)) < 1e-4
+        True
+    """
+    return solve_as(None, problem, solver, save_at, callback, progress)
+
+
+def solve_as(
+    whole: Callable[[Tensor], Any] | None,
+    problem: ODEProblem,
+    solver: Solver | None = None,
+    save_at: Sequence[Any] | Tensor | None = None,
+    callback: Callable[[Step], object] | None = None,
+    progress: bool = False,
+) -> Solution:
+    """Solve as :func:`solve` does, and return states in another form.
+
+    Args:
+        whole: What makes it of a state of one tensor; left out, it is the problem's own structure.
+        problem: What to solve.
+        solver: How.
+        save_at: Times to return the state at.
+        callback: What is called with each accepted step.
+        progress: Whether to show how far the solve has come.
     """
     solver = Solver() if solver is None else solver
+    _check_kinds(problem, solver, callback, progress)
+    _check_heard(solver, callback, progress)
+    given = list(problem.t_span) if save_at is None else as_list(save_at)
+    times = save_times(problem.span, given, problem.time_rounding)
+    integrator = Integrator(solver.algorithm, packed_stepping(solver.stepping, problem))
+    if whole is None and problem.structure is not None:
+        whole = problem.structure.unpack
+    once = ForwardSolve(packed(problem), integrator, solver.sensitivity, given, times, whole)
+    return once.run(callback, progress, keeps_steps=save_at is None)
+
+
+def _check_heard(solver: Solver, callback: object, progress: bool) -> None:
+    if solver.integrator.per_sample and (callback is not None or progress):
+        raise ValueError(
+            "callback and progress follow the steps of the batch, and with "
+            "AdaptiveStep(per_sample=True) every sample makes its own: leave them out."
+        )
+
+
+def _check_kinds(problem: object, solver: object, callback: object, progress: object) -> None:
     if not isinstance(problem, ODEProblem):
         raise TypeError(f"problem is {problem!r}; write ODEProblem(field, x0, (t0, t1)).")
     if not isinstance(solver, Solver):
         raise TypeError(f"solver is {solver!r}; write Solver(Tsit5(), AdaptiveStep(1e-5, 1e-5)).")
-    given = list(problem.t_span) if save_at is None else as_list(save_at)
-    times = save_times(problem.span, given, problem.time_rounding)
-    stats = SolveStats()
-    started = replace(problem, x0=start_at(problem, stats))
-    x = solver.sensitivity.integrate(started, solver.integrator, times, stats)
-    x = saved_at(problem, x, given, stats)
-    return Solution(_as_told(given, times, problem.x0), x, stats)
-
-
-def _as_told(given: list[Any], times: list[float], like: Tensor) -> Tensor:
-    """The times as one tensor, through which those that want a gradient are reached."""
-    if not any(map(wants_gradient, given)):
-        return torch.tensor(times, dtype=like.dtype, device=like.device)
-    told = [
-        g if wants_gradient(g) else like.new_tensor(t) for g, t in zip(given, times, strict=True)
-    ]
-    return torch.stack([t.to(like) for t in told])
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback is {callback!r}; write a function of one argument, the step.")
+    if not isinstance(progress, bool):
+        raise TypeError(f"progress is {progress!r}; write progress=True, or leave it out.")

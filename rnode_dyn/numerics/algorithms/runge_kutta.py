@@ -42,6 +42,12 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
         """Order of the embedded solution."""
         return self.lower_order
 
+    @property
+    def interpolation_order(self) -> int:
+        """The degree of the tableau's own interpolant, where it has one."""
+        own = self.tableau.interpolant
+        return super().interpolation_order if own is None else len(own[0])
+
     def advance(
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
     ) -> Step:
@@ -99,8 +105,8 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
         """State of every sample at a fraction of its own, by the same interpolant."""
         if self.tableau.interpolant is None:
             return super().interpolate_each(rhs, step, theta)
-        x = step.x0
-        for weight, slope in zip(self.tableau.weights_at(theta), step.slopes, strict=True):
+        x, slopes = step.x0, self._dense_slopes(rhs, step)
+        for weight, slope in zip(self.tableau.weights_at(theta), slopes, strict=True):
             x = x + scaled(slope, weight)
         return x
 

@@ -78,7 +78,7 @@ class CheckpointedRun(AdjointRun):
     def forward(self, x0: Tensor) -> Tensor:
         """Solve, remembering where each step began and how long it was."""
         self.segments, self.kept = [], []
-        reader = StateReader(self.integrator.algorithm, self.forward_field, self.times)
+        reader = self.integrator.reader(self.forward_field, self.times)
         states, end = [state for _, state in reader.at_start(self.problem.span[0], x0)], x0
         for step in self._steps():
             segment = self._segment_for(step)

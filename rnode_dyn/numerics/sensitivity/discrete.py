@@ -13,7 +13,6 @@ from rnode_dyn.numerics.sensitivity.by_sample import discrete_by_sample
 from rnode_dyn.numerics.sensitivity.gradient_watch import GradientWatch
 from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
 from rnode_dyn.numerics.stats import CountedField, SolveStats
-from rnode_dyn.numerics.stepping.dense import StateReader
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
 
@@ -40,7 +39,7 @@ class DiscreteAdjoint(Sensitivity):
         rhs = CountedField(problem, stats)
         if integrator.per_sample:
             return discrete_by_sample(watched, integrator, times, rhs, watch)
-        reader = StateReader(integrator.algorithm, rhs, times)
+        reader = integrator.reader(rhs, times)
         steps = _watch_steps(integrator.steps(watched, rhs, stats), watch)
         return torch.stack(reader.all(watched.x0, problem.span[0], steps))
 

@@ -42,7 +42,7 @@ def start_at(problem: ODEProblem, stats: SolveStats) -> Tensor:
         problem: What will be solved.
         stats: Where the evaluation is counted, where one is needed.
     """
-    return _moved(problem, problem.x0, problem.t_span[0], -1.0, stats)
+    return moved(problem, problem.x0, problem.t_span[0], -1.0, stats)
 
 
 def saved_at(problem: ODEProblem, x: Tensor, times: list[Any], stats: SolveStats) -> Tensor:
@@ -57,10 +57,19 @@ def saved_at(problem: ODEProblem, x: Tensor, times: list[Any], stats: SolveStats
     if not any(map(wants_gradient, times)):
         return x
     rows = zip(x.unbind(), times, strict=True)
-    return torch.stack([_moved(problem, row, t, 1.0, stats) for row, t in rows])
+    return torch.stack([moved(problem, row, t, 1.0, stats) for row, t in rows])
 
 
-def _moved(problem: ODEProblem, x: Tensor, t: Any, direction: float, stats: SolveStats) -> Tensor:
+def moved(problem: ODEProblem, x: Tensor, t: Any, direction: float, stats: SolveStats) -> Tensor:
+    """Return a state that moves with a time by the field there, where the time wants a gradient.
+
+    Args:
+        problem: What is solved.
+        x: The state.
+        t: The time.
+        direction: +1 for the state at that time, -1 for the start of the solve.
+        stats: Where the evaluations are counted.
+    """
     if not (wants_gradient(t) and torch.is_grad_enabled()):
         return x
     return _Moving.apply(x, t, direction * _speed(problem, float(t.detach()), x.detach(), stats))

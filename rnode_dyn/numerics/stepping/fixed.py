@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
-from rnode_dyn.numerics.errors import NonFiniteStateError
+from rnode_dyn.numerics.errors import MaxSecondsError, NonFiniteStateError
 from rnode_dyn.numerics.numbers import positive
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
+from rnode_dyn.numerics.stepping.deadline import Deadline, too_long
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm, named_norm
+from rnode_dyn.numerics.stepping.unsolved import not_solved
 from rnode_dyn.numerics.transforms import is_batched
 
 
@@ -23,6 +26,7 @@ class FixedStep:
 
     Args:
         dt: Longest step, positive in either direction of time.
+        max_seconds: Seconds after which the solve gives up; left out, it may take any time.
 
     Example:
         >>> FixedStep(0.25).count((0.0, 1.0)), FixedStep(0.3).count((1.0, 0.0))
@@ -30,9 +34,13 @@ class FixedStep:
     """
 
     dt: float
+    max_seconds: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dt", positive("FixedStep", "dt", self.dt))
+        if self.max_seconds is not None:
+            seconds = positive("FixedStep", "max_seconds", self.max_seconds)
+            object.__setattr__(self, "max_seconds", seconds)
 
     def check(self, algorithm: Algorithm) -> None:
         """Every algorithm can make fixed steps."""
@@ -62,14 +70,30 @@ class FixedStep:
         times = [t_span[0] + (t_span[1] - t_span[0]) * i / count for i in range(count)]
         times.append(t_span[1])
         slope, finite = None, [_finite_samples(x)]
+        deadline = Deadline(self.max_seconds)
         for start, end in pairwise(times):
+            if deadline.has_passed:
+                _raise_unless_finite(torch.stack(finite), times, rhs)
+                self._give_up(start, end, len(finite) - 1, rhs)
             step = algorithm.advance(rhs, start, end - start, x, slope)
             step.ends_at = end
-            stats.accepted += 1
+            if step.failure is not None:
+                raise not_solved(step, stats.accepted + 1, rhs)
+            stats.note_step(start, step.dt)
             finite.append(_finite_samples(step.x1))
             yield step
             x, slope = step.x1, step.end_slope
         _raise_unless_finite(torch.stack(finite), times, rhs)
+
+    def _give_up(self, start: float, end: float, steps: int, rhs: RightHandSide) -> NoReturn:
+        raise MaxSecondsError(
+            too_long(self.max_seconds),
+            t=start,
+            dt=end - start,
+            steps=steps,
+            nfe=evaluations(rhs),
+            worst_sample=0,
+        )
 
 
 def _finite_samples(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, scaled
 from rnode_dyn.numerics.errors import (
+    MaxSecondsError,
     MaxStepsError,
     NonFiniteStateError,
     SolverError,
@@ -25,6 +26,7 @@ from rnode_dyn.numerics.stepping.by_sample.control import (
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 from rnode_dyn.numerics.stepping.by_sample.step import SampleStep, Stretch, make_step, rows
 from rnode_dyn.numerics.stepping.controller import PIController
+from rnode_dyn.numerics.stepping.deadline import Deadline, too_long
 from rnode_dyn.numerics.stepping.error_norm import worst_sample
 
 
@@ -38,13 +40,15 @@ class Limits:
         first_step: Length of the first step; estimated where it is left out.
         max_steps: Steps that one sample may try.
         too_many: What to say once they are spent.
+        max_seconds: Seconds that the solve may take.
     """
 
-    rtol: float
-    atol: float
+    rtol: Any
+    atol: Any
     first_step: float | None
     max_steps: int
     too_many: str
+    max_seconds: float | None = None
 
 
 class SampleSolve:
@@ -73,6 +77,7 @@ class SampleSolve:
         self.samples = np.arange(len(x))
         self.t = np.full(len(x), t_span[0])
         self.tried = np.zeros(len(x), dtype=int)
+        self.deadline = Deadline(limits.max_seconds)
 
     def run(self) -> Iterator[SampleStep]:
         """Yield the accepted steps of those samples that accept one, attempt by attempt."""
@@ -194,6 +199,8 @@ class SampleSolve:
         spent = self.tried >= self.limits.max_steps
         if spent.any():
             self._fail(MaxStepsError, self.limits.too_many, int(spent.argmax()), dt)
+        if self.deadline.has_passed:
+            self._fail(MaxSecondsError, too_long(self.limits.max_seconds), 0, dt)
         self.tried = self.tried + 1
 
     def _check_lengths(self, step: SampleStep, ratio: np.ndarray) -> None:
