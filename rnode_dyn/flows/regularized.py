@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchdyn.core import DEFunc, NeuralODE
 from torchdyn.nn import Augmenter
 
+from rnode_dyn._notebook import shown_by
 from rnode_dyn.fields.as_field import as_field
 from rnode_dyn.fields.own_product import with_own_product
 from rnode_dyn.flows.at_nodes import Plan, carry_at_nodes
@@ -144,6 +145,8 @@ class RegularizedFlow(NeuralODE):
     def generate(self, z: Tensor) -> Tensor:
         """Carry the latent variable back to data, without the density, which costs less."""
         return self.trajectory(z, (self.end, 0.0))[-1]
+
+    _repr_html_ = shown_by("flow_html")
 
     def trajectory(self, x: Tensor, t_span: Sequence[float | Tensor] | Tensor) -> Tensor:
         """Solve for the states alone, from ``x`` at the first of the times.

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from rnode_dyn._notebook import shown_by
 from rnode_dyn.recipe.data import DataRecipe
 from rnode_dyn.recipe.divergence import DivergenceRecipe, EvalDivergenceRecipe
 from rnode_dyn.recipe.model import FieldRecipe, ModelRecipe, RegularizersRecipe, ScaleRecipe
@@ -162,6 +163,8 @@ class Recipe(Table):
             return self
         reason = f"{what}, and torch cannot differentiate a compiled field twice: drop it"
         raise broken_rule("train.compile", reason, True)
+
+    _repr_html_ = shown_by("recipe_html")
 
     def batch_size(self, stage: StageRecipe) -> int:
         """Samples per step and device in a stage."""

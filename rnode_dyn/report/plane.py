@@ -12,33 +12,78 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 
 _GRID = 200
 _PATHS = 60
+_POINTS = 4000
 _TIMES_IN_BLOCK = 25
+_ARROWS = 20
+# What surrounds the outermost point or path.
+_MARGIN = 1.1
+_BLUE, _ORANGE = "#0072B2", "#D55E00"
 
 
 @torch.no_grad()
 def draw_plane(model: MultiscaleFlow, data: Tensor, path: Path) -> None:
-    """Write data, density and trajectories side by side.
+    """Write data, density and trajectories side by side, all on one scale.
 
     Args:
         model: A flow of points (x, y).
         data: Points, ``(n, 2)``.
         path: The picture's file.
     """
-    limit = 1.25 * float(model.enter(data.to(_device_of(model))).z.abs().max())
-    frame = in_own_units(model, torch.tensor([[-limit, -limit], [limit, limit]])).T
+    limit = limit_of(model, data)
     figure = Figure(figsize=(12, 4.2), layout="constrained")
-    left, middle, right = figure.subplots(1, 3)
-    left.scatter(*data[:4000].T.numpy(), s=1, alpha=0.5, color="black")
+    left, middle, right = panels = figure.subplots(1, 3, sharex=True, sharey=True)
+    add_points(left, data[:_POINTS])
     left.set_title("data")
-    _draw_density(middle, model, limit)
-    _draw_trajectories(right, model, data[:_PATHS])
-    # Lengths along the axes compare where their units are the same.
-    aspect = "equal" if frame.diff().unique().numel() == 1 else "auto"
-    for axes in (left, middle, right):
-        axes.set_aspect(aspect)
-    for axes in (left, middle):
-        axes.set(xlim=frame[0].tolist(), ylim=frame[1].tolist())
+    add_density(middle, model, limit)
+    add_trajectories(right, model, data)
+    for axes in panels:
+        set_frame(axes, model, limit)
     figure.savefig(path, dpi=110)
+
+
+@torch.no_grad()
+def draw_points(model: MultiscaleFlow, data: Tensor | None, samples: Tensor, path: Path) -> None:
+    """Write samples as points, beside data where they are there, on one scale.
+
+    Args:
+        model: The flow.
+        data: Points, ``(n, 2)``; left out, there is no panel of them.
+        samples: What was drawn, ``(m, 2)``.
+        path: The picture's file.
+    """
+    panels = {"samples": samples} if data is None else {"data": data, "samples": samples}
+    limit = max(limit_of(model, points) for points in panels.values())
+    figure = Figure(figsize=(4.2 * len(panels), 4.4), layout="constrained")
+    row = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (title, points) in zip(row, panels.items(), strict=True):
+        add_points(axes, points[:_POINTS])
+        axes.set_title(title)
+        set_frame(axes, model, limit)
+    figure.savefig(path, dpi=110)
+
+
+@torch.no_grad()
+def limit_of(model: MultiscaleFlow, points: Tensor) -> float:
+    """Return half the side of the square that points and their paths to the latent lie in.
+
+    Of a flow that standardises its data first, it is in standardised units.
+    """
+    there = model.enter(points.to(_device_of(model))).z.abs().max()
+    return _MARGIN * float(torch.maximum(there, _states(model, points[:_PATHS]).abs().max()))
+
+
+def set_frame(axes: Axes, model: MultiscaleFlow, limit: float) -> None:
+    """Show the square of that limit, in the data's own units."""
+    x0, x1, y0, y1 = _extent(model, limit)
+    # Lengths along the axes compare where their units are the same.
+    axes.set_aspect("equal" if x1 - x0 == y1 - y0 else "auto")
+    axes.set(xlim=(x0, x1), ylim=(y0, y1))
+
+
+def add_points(axes: Axes, points: Tensor) -> None:
+    """Draw points ``(n, 2)``, the fewer the larger."""
+    size = min(12.0, max(1.0, 4000 / max(1, len(points))))
+    axes.scatter(*points.detach().cpu().T.numpy(), s=size, alpha=0.5, color="black", linewidths=0)
 
 
 def density_on_grid(model: MultiscaleFlow, limit: float, points: int = _GRID) -> Tensor:
@@ -50,9 +95,7 @@ def density_on_grid(model: MultiscaleFlow, limit: float, points: int = _GRID) ->
     Returns:
         Densities, ``(points, points)``: rows are y from low to high, columns x.
     """
-    centres = (torch.arange(points) + 0.5) / points * 2 * limit - limit
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
-    places = in_own_units(model, torch.stack([x, y], dim=-1).reshape(-1, 2))
+    places = in_own_units(model, _centres(limit, points))
     density = FlowDistribution(model, (2,)).log_prob(places).double().exp()
     return density.reshape(points, points).cpu()
 
@@ -62,21 +105,31 @@ def in_own_units(model: MultiscaleFlow, places: Tensor) -> Tensor:
     return model.preprocess.generate(places.to(_device_of(model)))
 
 
-def _draw_density(axes: Axes, model: MultiscaleFlow, limit: float) -> None:
+def add_density(axes: Axes, model: MultiscaleFlow, limit: float) -> None:
+    """Draw the learned density over the square of that limit."""
     density = density_on_grid(model, limit)
-    low, high = in_own_units(model, torch.tensor([[-limit, -limit], [limit, limit]])).tolist()
-    extent = (low[0], high[0], low[1], high[1])
-    axes.imshow(density.numpy(), extent=extent, origin="lower", cmap="magma")
+    axes.imshow(density.numpy(), extent=_extent(model, limit), origin="lower", cmap="magma")
     axes.set_title("learned density")
 
 
-def _draw_trajectories(axes: Axes, model: MultiscaleFlow, points: Tensor) -> None:
-    paths = trajectories(model, points)
-    axes.plot(paths[..., 0].numpy(), paths[..., 1].numpy(), lw=0.8, color="tab:blue", alpha=0.7)
+def add_trajectories(axes: Axes, model: MultiscaleFlow, points: Tensor) -> None:
+    """Draw the paths of the first points to the latent variable."""
+    paths = trajectories(model, points[:_PATHS])
+    axes.plot(paths[..., 0].numpy(), paths[..., 1].numpy(), lw=0.8, color=_BLUE, alpha=0.7)
     axes.scatter(*paths[0].T.numpy(), s=8, color="black", label="data", zorder=3)
-    axes.scatter(*paths[-1].T.numpy(), s=8, color="tab:orange", label="latent", zorder=3)
-    axes.set(title="trajectories")
+    axes.scatter(*paths[-1].T.numpy(), s=8, color=_ORANGE, label="latent", zorder=3)
+    axes.set_title("trajectories")
     axes.legend(loc="upper right", fontsize="small")
+
+
+def add_field(axes: Axes, model: MultiscaleFlow, block: int, t: float, limit: float) -> None:
+    """Draw the arrows of a block's field at a time, over the square of that limit."""
+    places = _centres(limit, _ARROWS).to(next(model.parameters(), torch.empty(0)))
+    slopes = model.blocks[block].field(places.new_tensor(t), places)
+    start, tip = (in_own_units(model, x).cpu() for x in (places, places + slopes))
+    speed = slopes.norm(dim=-1).cpu().numpy()
+    axes.quiver(*start.T.numpy(), *(tip - start).T.numpy(), speed, angles="xy", cmap="viridis")
+    axes.set_title(f"field at t = {t:g}")
 
 
 def trajectories(model: MultiscaleFlow, points: Tensor) -> Tensor:
@@ -84,13 +137,32 @@ def trajectories(model: MultiscaleFlow, points: Tensor) -> Tensor:
 
     They are in the data's own units, the latent variable too.
     """
+    paths = [in_own_units(model, places) for places in _states(model, points)]
+    return torch.stack(paths).cpu()
+
+
+def _states(model: MultiscaleFlow, points: Tensor) -> Tensor:
+    """The same as the blocks see them, on the model's device."""
     paths, x = [], model.enter(points.to(_device_of(model))).z
     for block in model.blocks:
         times = torch.linspace(0.0, block.end_time, _TIMES_IN_BLOCK)
         path = block.trajectory(x, times)
-        paths += [in_own_units(model, places) for places in path]
+        paths.append(path)
         x = path[-1]
-    return torch.stack(paths).cpu()
+    return torch.cat(paths)
+
+
+def _centres(limit: float, points: int) -> Tensor:
+    """Centres of a square grid's cells over [−limit, limit]², ``(points², 2)``, x running first."""
+    centres = (torch.arange(points) + 0.5) / points * 2 * limit - limit
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    return torch.stack([x, y], dim=-1).reshape(-1, 2)
+
+
+def _extent(model: MultiscaleFlow, limit: float) -> tuple[float, float, float, float]:
+    """The square of that limit in the data's own units: from x to x, from y to y."""
+    low, high = in_own_units(model, torch.tensor([[-limit, -limit], [limit, limit]])).tolist()
+    return low[0], high[0], low[1], high[1]
 
 
 def _device_of(model: MultiscaleFlow) -> torch.device:

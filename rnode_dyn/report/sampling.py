@@ -15,6 +15,7 @@ from rnode_dyn.recipe.build import load_splits
 from rnode_dyn.recipe.errors import RecipeError
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.grids import draw_panels, draw_samples, save_panels
+from rnode_dyn.report.plane import draw_points
 from rnode_dyn.report.strip import draw_strip
 
 
@@ -38,6 +39,10 @@ class Drawing(ABC):
         temperatures = "-".join(f"t{temperature:g}" for temperature in self.temperatures)
         return f"{self.prefix}-{self.count}-{temperatures}{self.suffixes[0]}"
 
+    def picture_beside(self, path: Path, event: Event) -> Path | None:
+        """A picture that is written beside the file, where it is none itself."""
+        return None
+
     @abstractmethod
     def draw(
         self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
@@ -57,7 +62,7 @@ class Panels(Drawing):
         self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
     ) -> list[str]:
         """Draw all panels from the same noise."""
-        data, notes = real_images(recipe, self.count)
+        data, notes = real_samples(recipe, self.count, "images")
         save_panels(draw_panels(model, event, self.count, self.temperatures, seed, data), path)
         return notes
 
@@ -76,7 +81,7 @@ class Strip(Drawing):
 
 
 class Vectors(Drawing):
-    """Vectors as a file of NumPy."""
+    """Vectors as a file of NumPy; those of the plane as a picture beside it, too."""
 
     suffixes = (".npy",)
 
@@ -84,15 +89,25 @@ class Vectors(Drawing):
         self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
     ) -> list[str]:
         """Write an array ``(count, dimension)``."""
-        np.save(path, draw_samples(model, event, self.count, self.temperatures[0], seed).numpy())
-        return []
+        samples = draw_samples(model, event, self.count, self.temperatures[0], seed)
+        np.save(path, samples.numpy())
+        picture = self.picture_beside(path, event)
+        if picture is None:
+            return []
+        data, notes = real_samples(recipe, self.count, "points")
+        draw_points(model, data, samples, picture)
+        return notes
+
+    def picture_beside(self, path: Path, event: Event) -> Path | None:
+        """The picture of points of the plane, named as their file is."""
+        return path.with_suffix(".png") if event.shape == (2,) else None
 
 
-def real_images(recipe: Recipe, count: int) -> tuple[Tensor | None, list[str]]:
-    """Return test images to show beside samples; without the files none, and a note of it."""
+def real_samples(recipe: Recipe, count: int, kind: str) -> tuple[Tensor | None, list[str]]:
+    """Return test samples to show beside what is drawn; where there are no files, why not."""
     try:
         return load_splits(recipe).test.head(count), []
     except RecipeError as error:
         if not isinstance(error.__cause__, MissingDataError):
             raise
-        return None, [f"no panel of real images: {error.__cause__}"]
+        return None, [f"no panel of real {kind}: {error.__cause__}"]

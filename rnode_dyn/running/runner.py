@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
+from rnode_dyn._notebook import shown_by
 from rnode_dyn.data.splits import Splits
 from rnode_dyn.evaluation.evaluate import Evaluation, evaluate
 from rnode_dyn.flows.layout import lay_out
@@ -69,6 +70,8 @@ class RunResult:
 
     folder: Path
     summary: dict[str, Any]
+
+    _repr_html_ = shown_by("run_html")
 
 
 def run(
