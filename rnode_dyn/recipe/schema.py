@@ -18,6 +18,7 @@ from rnode_dyn.recipe.names import (
     DATASETS,
 )
 from rnode_dyn.recipe.naming import fault_in, nearest_right
+from rnode_dyn.recipe.plugins import LoggerRecipe, OptimizerRecipe
 from rnode_dyn.recipe.quadrature import QuadratureRecipe
 from rnode_dyn.recipe.scales import complete_scales
 from rnode_dyn.recipe.solver import EvalSolverRecipe, SolverRecipe
@@ -38,7 +39,9 @@ __all__ = [
     "EvalSolverRecipe",
     "FieldRecipe",
     "GovernorRecipe",
+    "LoggerRecipe",
     "ModelRecipe",
+    "OptimizerRecipe",
     "QuadratureRecipe",
     "Recipe",
     "RegularizersRecipe",

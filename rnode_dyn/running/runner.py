@@ -1,7 +1,7 @@
 """Running a recipe from data to summary."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
@@ -34,6 +35,7 @@ from rnode_dyn.report.html import write_report
 from rnode_dyn.report.pictures import draw_pictures
 from rnode_dyn.running.accept import accept_changes
 from rnode_dyn.running.fingerprint import fingerprint
+from rnode_dyn.running.plugged import Plugged, plug_in
 from rnode_dyn.running.summary import summarize, versions
 from rnode_dyn.runs.checkpoints import read_checkpoint
 from rnode_dyn.runs.errors import SaveError
@@ -47,6 +49,7 @@ from rnode_dyn.runs.weights import as_begun, load_flow
 from rnode_dyn.training.governor.build import build_governor
 from rnode_dyn.training.governor.governor import StepGovernor
 from rnode_dyn.training.loop.errors import DivergedError, LostProcessError
+from rnode_dyn.training.loop.optimizers import check_optimizer
 from rnode_dyn.training.loop.piece_choice import PieceChoice
 from rnode_dyn.training.loop.precision import tell_of_precision
 from rnode_dyn.training.loop.save_points import SavePoints
@@ -80,6 +83,8 @@ def run(
     *,
     resume: bool = False,
     console: Console | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    logger: Logger | Sequence[Logger] | None = None,
 ) -> RunResult:
     """Train a recipe's flow, measure it on the test split, and draw from it.
 
@@ -88,12 +93,17 @@ def run(
         output: The run folder; left out, a new one under ``runs``.
         resume: Go on from ``output``'s last checkpoint.
         console: Where progress is shown; nothing is, when left out.
+        callbacks: Lightning's callbacks, of all stages, beside those of ``train.callbacks``.
+        logger: One of Lightning's loggers or several, beside that of ``[train.logger]``: each is
+            told what ``metrics.csv`` is, at the same steps, and the recipe as its parameters.
 
     Returns:
         The run folder and its figures.
 
     Raises:
-        RecipeError: if model and data do not fit, or the data are not there.
+        TypeError: if what is given is no callback, or no logger.
+        RecipeError: if model and data do not fit, the data are not there, a logger is not
+            installed, or a class cannot be imported.
         RunError: if the folder cannot be used.
         SolverError: if a solve breaks down; the last checkpoint is kept.
         DivergedError: if the training's numbers are no longer sound, likewise.
@@ -103,14 +113,18 @@ def run(
             is saved first, in the midst of an epoch if need be.
     """
     with torch_threads(recipe.train.given_threads):
-        return _run(recipe, output, resume, Console(quiet=True) if console is None else console)
+        plugged = plug_in(recipe, callbacks, logger)
+        shown = Console(quiet=True) if console is None else console
+        return _run(recipe, output, resume, shown, plugged)
 
 
-def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Console) -> RunResult:
+def _run(
+    recipe: Recipe, output: str | Path | None, resume: bool, console: Console, plugged: Plugged
+) -> RunResult:
     folder = RunFolder(_folder_of_all(Path(output) if output else _new_folder(recipe)))
     with stoppable(_tell(console)) as stop:
         try:
-            return _train(recipe, folder, resume, console, stop)
+            return _train(recipe, folder, resume, console, stop, plugged)
         except (KeyboardInterrupt, SystemExit):
             if stop.asked_by is None:
                 raise
@@ -127,7 +141,12 @@ def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Conso
 
 
 def _train(
-    recipe: Recipe, folder: RunFolder, resume: bool, console: Console, stop: Stop
+    recipe: Recipe,
+    folder: RunFolder,
+    resume: bool,
+    console: Console,
+    stop: Stop,
+    plugged: Plugged,
 ) -> RunResult:
     splits, model = _prepare(recipe, folder if resume else None)
     about = {
@@ -135,11 +154,13 @@ def _train(
         "data": fingerprint(splits),
         "versions": versions(),
     }
-    trainers = _trainers(recipe, model, splits, folder, console, stop, about)
+    check_optimizer(recipe, model.parameters())
+    trainers = _trainers(recipe, model, splits, folder, console, stop, about, plugged)
     if not resume and _is_first():
         folder.check_is_free()
     with owned(folder) if _is_first() else nullcontext():
         resume = _begin(recipe, folder, resume, about, _tell(console))
+        plugged.begin(recipe, folder)
         tell_of_precision(recipe, trainers, _tell(console))
         trained = train_stages(recipe, model, splits, folder, trainers, resume)
         if not _is_first():
@@ -199,12 +220,13 @@ def _trainers(
     console: Console,
     stop: Stop,
     about: dict[str, Any],
+    plugged: Plugged,
 ) -> list[pl.Trainer]:
     """One for each stage; before the first there is no telling which process this is."""
-    logger, trainers = RunLogger(folder), []
+    logger, trainers = RunLogger(folder, plugged.loggers), []
     shown, tell = console if _is_first() else Console(quiet=True), _tell(console)
     for number, stage in enumerate(recipe.train.stages):
-        extra: list[pl.Callback] = []
+        extra = list(plugged.callbacks)
         if stage.objective == "likelihood":
             if recipe.train.micro_batch == "auto":
                 extra.append(PieceChoice(recipe.batch_size(stage), governed_blocks(recipe, model)))

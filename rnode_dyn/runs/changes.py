@@ -18,6 +18,7 @@ _MAY_CHANGE = re.compile(
     r"|train\.(weight_decay|clip|validate_every|validate_every_steps|on_nonfinite|accumulate)"
     r"|train\.(checkpoint_every_steps|checkpoint_every_minutes|governor\..*)"
     r"|train\.(devices|nodes|accelerator|strategy|precision|threads|micro_batch)"
+    r"|train\.(logger\..*|callbacks)"
 )
 """Keys that a training may be gone on with otherwise; all else makes it another training."""
 

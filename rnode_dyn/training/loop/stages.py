@@ -19,7 +19,8 @@ from rnode_dyn.runs.history import RunLogger
 from rnode_dyn.runs.past import Past
 from rnode_dyn.training.loop.keeper import Keeper
 from rnode_dyn.training.loop.lost import naming_lost_processes
-from rnode_dyn.training.loop.module import FlowTraining, OptimizerSettings
+from rnode_dyn.training.loop.module import FlowTraining
+from rnode_dyn.training.loop.optimizers import optimizer_settings
 from rnode_dyn.training.loop.trainer import quiet_lightning
 from rnode_dyn.training.objectives.base import Objective
 from rnode_dyn.training.objectives.flow_matching import FlowMatching
@@ -72,7 +73,7 @@ def train_stages(
             model,
             splits.event,
             build_objective(stage),
-            _optimizer(recipe, stage),
+            optimizer_settings(recipe, stage),
             past,
             recipe.train.on_nonfinite,
             recipe.given_micro_batch(stage),
@@ -149,15 +150,6 @@ def _stage_reached(folder: RunFolder) -> int:
     return read_checkpoint(folder.last_checkpoint)["rnode_dyn"]["stage"]
 
 
-def _optimizer(recipe: Recipe, stage: StageRecipe) -> OptimizerSettings:
-    assert stage.learning_rate is not None  # a complete stage has them all
-    assert stage.warmup_steps is not None
-    assert stage.schedule is not None
-    return OptimizerSettings(
-        stage.learning_rate, stage.warmup_steps, stage.schedule, recipe.train.weight_decay
-    )
-
-
 def _fit(
     trainer: pl.Trainer,
     module: FlowTraining,
@@ -198,6 +190,5 @@ def _take_the_average(module: FlowTraining, trainer: pl.Trainer, checkpoint: Pat
 
 
 def _keeper(trainer: pl.Trainer) -> Keeper:
-    keeper = trainer.checkpoint_callback
-    assert isinstance(keeper, Keeper)  # make_trainer put it there
-    return keeper
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next(c for c in callbacks if isinstance(c, Keeper))  # make_trainer put it there
