@@ -13,6 +13,7 @@ from rnode_dyn.cli.report import report_command
 from rnode_dyn.cli.run import run_command
 from rnode_dyn.cli.sample import sample_command
 from rnode_dyn.cli.show import show_command
+from rnode_dyn.cli.sweep import sweep_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +26,7 @@ _COMMANDS = {
     "evaluate": evaluate_command,
     "sample": sample_command,
     "report": report_command,
+    "sweep": sweep_command,
     "show": show_command,
     "bench": bench_command,
     "recipes": recipes_command,

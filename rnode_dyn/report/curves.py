@@ -38,17 +38,20 @@ def has_curve(run: RunRecord, against: Against) -> bool:
     return any(run.curve(COLUMNS[against], column) for column, _ in _PANELS)
 
 
-def curves_png(runs: Sequence[RunRecord], against: Against) -> bytes:
+def curves_png(
+    runs: Sequence[RunRecord], against: Against, names: Sequence[str] | None = None
+) -> bytes:
     """Return a picture of some runs' trainings, about 1000 pixels wide.
 
     Args:
         runs: Runs; one that :func:`has_curve` does not hold for leaves no trace.
         against: What stands on the horizontal axis.
+        names: What each run is called; left out, its recipe's name.
     """
     figure = Figure(figsize=_SIZE, layout="constrained")
     panels = figure.subplots(len(_PANELS), 1, sharex=True, height_ratios=(2, 1, 1))
     lines, *_ = [
-        draw_curves(axes, runs, COLUMNS[against], column)
+        draw_curves(axes, runs, COLUMNS[against], column, names)
         for axes, (column, _) in zip(panels, _PANELS, strict=True)
     ]
     for axes, (_, title) in zip(panels, _PANELS, strict=True):
@@ -79,10 +82,13 @@ def x_scale(runs: Sequence[RunRecord], x: str) -> str:
     return "log" if ends and max(ends) > _FAR * min(ends) else "linear"
 
 
-def draw_curves(axes: Axes, runs: Sequence[RunRecord], x: str, y: str) -> list[Line2D]:
+def draw_curves(
+    axes: Axes, runs: Sequence[RunRecord], x: str, y: str, names: Sequence[str] | None = None
+) -> list[Line2D]:
     """Draw one column of all runs; return a line for each, without points where it has none."""
     lines = []
-    for run, name, (line, colour) in zip(runs, labels(runs), styles(len(runs)), strict=True):
+    called = labels(runs) if names is None else names
+    for run, name, (line, colour) in zip(runs, called, styles(len(runs)), strict=True):
         points = run.curve(x, y)
         marker = "o" if len(points) < _FEW else ""
         horizontal, vertical = ([point[axis] for point in points] for axis in (0, 1))

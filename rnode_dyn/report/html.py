@@ -10,7 +10,7 @@ from rnode_dyn.runs.durable import write_text
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.record import RunRecord, read_what_is_whole
 
-_PICTURES = ("samples.png", "strip.png", "plane.png")
+PICTURES = ("samples.png", "strip.png", "plane.png")
 _AXES: tuple[Against, ...] = ("seconds", "steps")
 _NESTED = ("protocol", "versions")
 
@@ -58,7 +58,7 @@ def add_figures(body: Element, run: RunRecord) -> None:
 
 def add_pictures(body: Element, samples: Path) -> None:
     """Add the pictures that lie in a run's folder of samples."""
-    for name in _PICTURES:
+    for name in PICTURES:
         if (samples / name).is_file():
             add(body, "h2", name.removesuffix(".png").capitalize())
             add_image(body, (samples / name).read_bytes(), name)

@@ -15,6 +15,8 @@ th, td { text-align: left; vertical-align: top; padding: .15rem 1.5rem .15rem 0;
 th { font-weight: normal; color: #555 }
 pre { background: #f5f5f5; padding: 1rem; overflow-x: auto }
 .wide { overflow-x: auto }
+.beside { display: flex; flex-wrap: wrap; gap: 1rem }
+.beside figure { flex: 1 1 400px; margin: 0 }
 """
 
 

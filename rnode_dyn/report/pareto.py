@@ -13,7 +13,7 @@ NAMES = {
     "jacobian_frobenius": "Jacobian norm",
     "kinetic_energy": "kinetic energy",
     "wall_clock_s": "wall clock (s)",
-    "training_s": "seconds of training",
+    "training_s": "training (s)",
 }
 
 
