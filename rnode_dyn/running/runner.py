@@ -1,6 +1,7 @@
 """Running a recipe from data to summary."""
 
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ def run(
     console: Console | None = None,
     callbacks: Sequence[pl.Callback] = (),
     logger: Logger | Sequence[Logger] | None = None,
+    began: float | None = None,
 ) -> RunResult:
     """Train a recipe's flow, measure it on the test split, and draw from it.
 
@@ -96,6 +98,8 @@ def run(
         callbacks: Lightning's callbacks, of all stages, beside those of ``train.callbacks``.
         logger: One of Lightning's loggers or several, beside that of ``[train.logger]``: each is
             told what ``metrics.csv`` is, at the same steps, and the recipe as its parameters.
+        began: The ``time.monotonic()`` from which ``wall_clock_s`` counts; left out, that of this
+            call.
 
     Returns:
         The run folder and its figures.
@@ -112,19 +116,25 @@ def run(
         KeyboardInterrupt: if the run was interrupted, by SIGINT, SIGTERM or SIGUSR1; a training
             is saved first, in the midst of an epoch if need be.
     """
+    began = time.monotonic() if began is None else began
     with torch_threads(recipe.train.given_threads):
         plugged = plug_in(recipe, callbacks, logger)
         shown = Console(quiet=True) if console is None else console
-        return _run(recipe, output, resume, shown, plugged)
+        return _run(recipe, output, resume, shown, plugged, began)
 
 
 def _run(
-    recipe: Recipe, output: str | Path | None, resume: bool, console: Console, plugged: Plugged
+    recipe: Recipe,
+    output: str | Path | None,
+    resume: bool,
+    console: Console,
+    plugged: Plugged,
+    began: float,
 ) -> RunResult:
     folder = RunFolder(_folder_of_all(Path(output) if output else _new_folder(recipe)))
     with stoppable(_tell(console)) as stop:
         try:
-            return _train(recipe, folder, resume, console, stop, plugged)
+            return _train(recipe, folder, resume, console, stop, plugged, began)
         except (KeyboardInterrupt, SystemExit):
             if stop.asked_by is None:
                 raise
@@ -147,6 +157,7 @@ def _train(
     console: Console,
     stop: Stop,
     plugged: Plugged,
+    began: float,
 ) -> RunResult:
     splits, model = _prepare(recipe, folder if resume else None)
     about = {
@@ -162,11 +173,12 @@ def _train(
         resume = _begin(recipe, folder, resume, about, _tell(console))
         plugged.begin(recipe, folder)
         tell_of_precision(recipe, trainers, _tell(console))
+        _say(console, f"training in {folder.path}")
         trained = train_stages(recipe, model, splits, folder, trainers, resume)
         if not _is_first():
             # The command was started again for this process; the first one tells how it ended.
             raise SystemExit(0)
-        return _finish(recipe, splits, folder, trained, trainers)
+        return _finish(recipe, splits, folder, trained, trainers, console, began)
 
 
 def _begin(
@@ -259,6 +271,12 @@ def _tell(console: Console) -> Callable[[str], None]:
     return tell
 
 
+def _say(console: Console, text: str) -> None:
+    """Say what comes next, which takes a while; one process says it."""
+    if _is_first():
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def _last(kind: type[C], trainers: list[pl.Trainer]) -> C | None:
     """Return the last stage's callback of a kind, if any stage has one."""
     callbacks = [callback for trainer in trainers for callback in trainer.callbacks]  # type: ignore[attr-defined]
@@ -287,7 +305,10 @@ def _folder_of_all(path: Path) -> Path:
 
 
 def resume(
-    folder: str | Path, console: Console | None = None, overrides: Iterable[str] = ()
+    folder: str | Path,
+    console: Console | None = None,
+    overrides: Iterable[str] = (),
+    began: float | None = None,
 ) -> RunResult:
     """Go on with an interrupted run, to the end that its recipe says.
 
@@ -296,6 +317,7 @@ def resume(
         console: Where progress is shown; nothing is, when left out.
         overrides: Keys of the recipe that are to be otherwise from here on, such as
             ``train.max_steps=9000``. They are written into the run's recipe, with their history.
+        began: As :func:`run` takes it.
 
     Raises:
         RunError: if it would be another training, or the folder cannot be used.
@@ -303,7 +325,7 @@ def resume(
     there = find_run(folder)
     tell = _tell(Console(quiet=True) if console is None else console)
     recipe = recipe_of(there, overrides, tell=tell)
-    return run(recipe, there.path, resume=True, console=console)
+    return run(recipe, there.path, resume=True, console=console, began=began)
 
 
 def _new_folder(recipe: Recipe) -> Path:
@@ -317,6 +339,8 @@ def _finish(
     folder: RunFolder,
     trained: Trained,
     trainers: list[pl.Trainer],
+    console: Console,
+    began: float,
 ) -> RunResult:
     """Measure the best weights on the test split, and draw from them."""
     end(folder)
@@ -324,6 +348,7 @@ def _finish(
     model.to(trained.device)
     lay_out(model, trained.device)
     batches = data_module(recipe, splits).test_dataloader()
+    _say(console, f"measuring on {len(splits.test):,} test samples")
     evaluation = evaluate(
         model,
         batches,
@@ -333,12 +358,13 @@ def _finish(
         split_samples=len(splits.test),
     )
     _check_sound(evaluation, trained)
+    _say(console, "drawing samples and the report")
     draw_pictures(recipe, model, splits, folder.samples)
     summary = summarize(
         evaluation,
         model,
         train_steps=trained.past.steps,
-        wall_clock_s=trained.past.wall_clock_s,
+        wall_clock_s=trained.before_s + time.monotonic() - began,
         training_s=trained.past.training_s,
         seed=recipe.seed,
         device=trained.device,

@@ -37,6 +37,8 @@ class Trained(NamedTuple):
             stages from where it did.
         most_bits: Bits/dim above which the trained flow has diverged.
         precision: The floating-point precision that Lightning computed in.
+        before_s: Seconds of training and validation before the run was gone on with; 0 for one
+            that was not.
     """
 
     past: Past
@@ -44,6 +46,7 @@ class Trained(NamedTuple):
     skipped: int
     most_bits: float
     precision: str
+    before_s: float = 0.0
 
 
 def train_stages(
@@ -66,7 +69,7 @@ def train_stages(
     """
     first = _stage_reached(folder) if resume else 0
     stages = list(zip(recipe.train.stages, trainers, strict=True))
-    past, skipped, most_bits = Past(stage=first), 0, math.inf
+    past, skipped, most_bits, before_s = Past(stage=first), 0, math.inf, 0.0
     for number in range(first, len(stages)):
         stage, trainer = stages[number]
         module = FlowTraining(
@@ -83,6 +86,8 @@ def train_stages(
         data = data_module(recipe, splits, stage, number)
         with quiet_lightning(), naming_lost_processes(trainer), _compiled(recipe, stage, model):
             _fit(trainer, module, data, folder, resume and number == first)
+        if number == first:
+            before_s = module.past.wall_clock_s
         if number + 1 < len(stages):
             trainer.save_checkpoint(folder.stage_checkpoint(number), weights_only=True)
         past = Past(
@@ -95,7 +100,8 @@ def train_stages(
         most_bits = module.watch.most_bits_after(module.updates)
     last = trainers[-1]
     precision = str(last.precision_plugin.precision)
-    return Trained(past, last.strategy.root_device, skipped, most_bits, precision)
+    device = last.strategy.root_device
+    return Trained(past, device, skipped, most_bits, precision, before_s)
 
 
 def build_objective(stage: StageRecipe) -> Objective:
