@@ -6,6 +6,7 @@ from io import BytesIO
 from itertools import cycle, islice, product
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -107,7 +108,7 @@ def styles(count: int) -> list[tuple[str, str]]:
     return list(islice(cycle(product(_LINES, COLOURS)), count))
 
 
-def add_legend(axes: Axes, lines: list[Line2D]) -> None:
+def add_legend(axes: Axes, lines: Sequence[Artist]) -> None:
     """Name the lines, each by its label as it is."""
     # Named one by one: a name that begins with _ would be left out, and $ begin a formula.
     legend = axes.legend(lines, [str(line.get_label()) for line in lines], frameon=False)
