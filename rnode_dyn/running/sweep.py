@@ -1,6 +1,6 @@
 """A sweep: a recipe's runs over a grid of values and seeds, one after another, and compared."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,25 +87,33 @@ def sweep(
     where = RUNS / f"{asked[0].recipe.name}-sweep" if output is None else Path(output)
     folders = [RunFolder(where / member.name) for member in asked]
     for member, folder in zip(asked, folders, strict=True):
-        _check_is_of_the_sweep(member, folder)
+        check_is_of_the_sweep(member, folder)
     shown = Console(quiet=True) if console is None else console
-    swept = tuple(_run_all(asked, folders, shown))
-    there = [read_record(one.folder) for one in swept if one.folder.recipe.is_file()]
-    report = write_comparison(there, where / "report.html") if len(there) > 1 else None
-    return SweepResult(where, swept, report)
+    count = len(asked)
+    return compared(
+        where,
+        tuple(
+            run_member(f"{number + 1}/{count}", member, folder, shown)
+            for number, (member, folder) in enumerate(zip(asked, folders, strict=True))
+        ),
+    )
 
 
-def _run_all(
-    asked: Sequence[Member], folders: Iterable[RunFolder], console: Console
-) -> Iterator[Swept]:
-    for number, (member, folder) in enumerate(zip(asked, folders, strict=True)):
-        head = f"{number + 1}/{len(asked)} {', '.join(member.overrides)}"
-        if folder.summary.is_file():
-            _say(console, f"{head}: finished before, kept")
-            yield Swept(member, folder, kept=True)
-            continue
-        _say(console, head)
-        yield Swept(member, folder, failed=_failure(member, folder, console))
+def compared(folder: Path, runs: tuple[Swept, ...]) -> SweepResult:
+    """Return the result of runs that have ended, with the page that compares them."""
+    there = [read_record(one.folder) for one in runs if one.folder.recipe.is_file()]
+    report = write_comparison(there, folder / "report.html") if len(there) > 1 else None
+    return SweepResult(folder, runs, report)
+
+
+def run_member(head: str, member: Member, folder: RunFolder, console: Console) -> Swept:
+    """Run a member, take it up where it was interrupted, or keep it where it is finished."""
+    title = f"{head} {', '.join(member.overrides)}"
+    if folder.summary.is_file():
+        _say(console, f"{title}: finished before, kept")
+        return Swept(member, folder, kept=True)
+    _say(console, title)
+    return Swept(member, folder, failed=_failure(member, folder, console))
 
 
 def _failure(member: Member, folder: RunFolder, console: Console) -> str | None:
@@ -124,7 +132,12 @@ def _failure(member: Member, folder: RunFolder, console: Console) -> str | None:
     return None
 
 
-def _check_is_of_the_sweep(member: Member, folder: RunFolder) -> None:
+def check_is_of_the_sweep(member: Member, folder: RunFolder) -> None:
+    """Refuse a folder that has a run of another recipe than the member's.
+
+    Raises:
+        RunError: which says what differs.
+    """
     if not folder.recipe.is_file():
         return
     try:
