@@ -1,6 +1,8 @@
 """A run's ``report.html``: one file with its figures, pictures, curves and recipe."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 from xml.etree.ElementTree import Element
 
 from rnode_dyn.report.curves import curves_png, has_curve
@@ -10,8 +12,12 @@ from rnode_dyn.runs.durable import write_text
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.record import RunRecord, read_what_is_whole
 
+T = TypeVar("T")
+
 PICTURES = ("samples.png", "strip.png", "plane.png")
 _AXES: tuple[Against, ...] = ("seconds", "steps")
+_MOMENTS = 6
+"""Pictures from while a run trained that its report shows."""
 _NESTED = ("protocol", "versions")
 
 
@@ -62,6 +68,24 @@ def add_pictures(body: Element, samples: Path) -> None:
         if (samples / name).is_file():
             add(body, "h2", name.removesuffix(".png").capitalize())
             add_image(body, (samples / name).read_bytes(), name)
+    over_time = sorted(samples.glob("*epoch-*.png"))
+    if over_time:
+        add(body, "h2", "Samples while it trained")
+        for path in spread(over_time, _MOMENTS):
+            add(body, "p", path.stem.replace("-", " "))
+            add_image(body, path.read_bytes(), path.name)
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """Return so many items or fewer, evenly from the first to the last.
+
+    Example:
+        >>> spread("abcdefg", 3), spread("ab", 3)
+        (['a', 'd', 'g'], ['a', 'b'])
+    """
+    if len(items) <= count:
+        return list(items)
+    return [items[round(k * (len(items) - 1) / (count - 1))] for k in range(count)]
 
 
 def add_curves(body: Element, run: RunRecord) -> None:
