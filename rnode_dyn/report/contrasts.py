@@ -37,7 +37,7 @@ def bars_png(groups: Sequence[Group]) -> bytes | None:
 
 def _draw_bars(axes: Axes, groups: Sequence[Group], key: str) -> None:
     found = [(n, f) for n, group in enumerate(groups) if (f := group.figure(key)) is not None]
-    bars = axes.barh(
+    axes.barh(
         [n for n, _ in found],
         [figure.value for _, figure in found],
         color=[COLOURS[n % len(COLOURS)] for n, _ in found],
@@ -47,8 +47,9 @@ def _draw_bars(axes: Axes, groups: Sequence[Group], key: str) -> None:
     for n, figure in found:
         if figure.stderr:
             axes.errorbar(figure.value, n, xerr=figure.stderr, color="black", capsize=3)
-    # Within the bars, since bars begin at 0 and differences are small.
-    axes.bar_label(bars, [f" {f.value:.4g}" for _, f in found], label_type="center")
+        # Written out, since bars begin at 0 and differences are small.
+        place = {"xytext": (4, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(f"{figure.value:.4g}", (0, n), fontsize="small", **place)
     axes.set_xlabel(NAMES[key])
     axes.spines[["top", "right"]].set_visible(False)
 

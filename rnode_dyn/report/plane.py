@@ -128,7 +128,9 @@ def add_field(axes: Axes, model: MultiscaleFlow, block: int, t: float, limit: fl
     slopes = model.blocks[block].field(places.new_tensor(t), places)
     start, tip = (in_own_units(model, x).cpu() for x in (places, places + slopes))
     speed = slopes.norm(dim=-1).cpu().numpy()
-    axes.quiver(*start.T.numpy(), *(tip - start).T.numpy(), speed, angles="xy", cmap="viridis")
+    arrows = (tip - start).T.numpy()
+    scale = None if arrows.any() else 1.0  # a field that is zero has no length to scale by
+    axes.quiver(*start.T.numpy(), *arrows, speed, angles="xy", cmap="viridis", scale=scale)
     axes.set_title(f"field at t = {t:g}")
 
 
