@@ -9,6 +9,7 @@ from .data.errors import MissingDataError as MissingDataError
 from .data.registry import load_data as load_data
 from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import evaluate as evaluate
+from .fields.condition import ConditionEmbedding as ConditionEmbedding
 from .fields.conv import ConvField as ConvField
 from .fields.frozen_noise import FrozenNoise as FrozenNoise
 from .fields.mlp import MLPField as MLPField
@@ -60,6 +61,7 @@ from .numerics.algorithms.tableau import ButcherTableau as ButcherTableau
 from .numerics.algorithms.tsitouras import Tsit5 as Tsit5
 from .numerics.algorithms.verner7 import Vern7 as Vern7
 from .numerics.algorithms.verner9 import Vern9 as Vern9
+from .numerics.checks import deferred_checks as deferred_checks
 from .numerics.ensemble import solve_ensemble as solve_ensemble
 from .numerics.errors import MaxSecondsError as MaxSecondsError
 from .numerics.errors import MaxStepsError as MaxStepsError
@@ -73,6 +75,7 @@ from .numerics.sensitivity.base import Sensitivity as Sensitivity
 from .numerics.sensitivity.checkpointed import CheckpointedAdjoint as CheckpointedAdjoint
 from .numerics.sensitivity.discrete import DiscreteAdjoint as DiscreteAdjoint
 from .numerics.sensitivity.interpolating import InterpolatingAdjoint as InterpolatingAdjoint
+from .numerics.sensitivity.reversible import ReversibleAdjoint as ReversibleAdjoint
 from .numerics.solution import Solution as Solution
 from .numerics.solve import Solver as Solver
 from .numerics.solve import solve as solve
@@ -93,10 +96,16 @@ from .runs.errors import RunWarning as RunWarning
 from .runs.errors import SaveError as SaveError
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run
+from .runs.score import Score as Score
+from .training.density import FlowDensity as FlowDensity
 from .training.loop.errors import DivergedError as DivergedError
 from .training.loop.errors import LostProcessError as LostProcessError
 from .training.loop.module import FlowTraining as FlowTraining
 from .training.objectives.base import Objective as Objective
+from .training.objectives.energy import Energy as Energy
+from .training.objectives.energy import Importance as Importance
+from .training.objectives.energy import importance as importance
+from .training.objectives.energy import sample_with_log_prob as sample_with_log_prob
 from .training.objectives.flow_matching import FlowMatching as FlowMatching
 from .training.objectives.likelihood import Likelihood as Likelihood
 

@@ -39,7 +39,12 @@ _SIDE = 32
 
 @torch.no_grad()
 def density(
-    flow: Any, data: Tensor | None = None, *, limit: float | None = None, ax: Axes | None = None
+    flow: Any,
+    data: Tensor | None = None,
+    *,
+    limit: float | None = None,
+    condition: Tensor | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw a flow's density over a square of the plane.
 
@@ -48,6 +53,7 @@ def density(
         data: Points ``(n, 2)`` that the square has to hold with their paths; left out, samples.
             Given the same, :func:`trajectories` and :func:`field` have the same square.
         limit: Half the square's side instead, as the flow's blocks see it.
+        condition: Of a conditional flow, that of all that is drawn: a label, or a vector.
         ax: Where to draw.
 
     Example:
@@ -57,15 +63,20 @@ def density(
         >>> plot.density(flow, torch.randn(100, 2)).get_title()
         'learned density'
     """
-    with _in_plane(flow, data, limit) as (model, _, limit), _axes(ax) as axes:
-        plane.add_density(axes, model, limit)
+    with _in_plane(flow, data, limit, condition) as (model, _, limit), _axes(ax) as axes:
+        plane.add_density(axes, model, limit, _rows(condition, 1))
         plane.set_frame(axes, model, limit)
     return axes
 
 
 @torch.no_grad()
 def trajectories(
-    flow: Any, data: Tensor | None = None, *, limit: float | None = None, ax: Axes | None = None
+    flow: Any,
+    data: Tensor | None = None,
+    *,
+    limit: float | None = None,
+    condition: Tensor | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw the paths of the first 60 points to the latent variable, through all blocks.
 
@@ -73,10 +84,11 @@ def trajectories(
         flow: A flow of points (x, y).
         data: Points ``(n, 2)``; left out, samples of the flow.
         limit: As in :func:`density`.
+        condition: As in :func:`density`.
         ax: Where to draw.
     """
-    with _in_plane(flow, data, limit) as (model, points, limit), _axes(ax) as axes:
-        plane.add_trajectories(axes, model, points)
+    with _in_plane(flow, data, limit, condition) as (model, points, limit), _axes(ax) as axes:
+        plane.add_trajectories(axes, model, points, _rows(condition, len(points)))
         plane.set_frame(axes, model, limit)
     return axes
 
@@ -89,6 +101,7 @@ def field(
     *,
     block: int = 0,
     limit: float | None = None,
+    condition: Tensor | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the field of one block at a time as arrows, coloured by their speed.
@@ -99,15 +112,16 @@ def field(
         data: As in :func:`density`.
         block: Number of the block, from 0.
         limit: As in :func:`density`.
+        condition: As in :func:`density`.
         ax: Where to draw.
 
     Raises:
         ValueError: if there is no such block.
     """
-    with _in_plane(flow, data, limit) as (model, _, limit), _axes(ax) as axes:
+    with _in_plane(flow, data, limit, condition) as (model, _, limit), _axes(ax) as axes:
         if not 0 <= block < len(model.blocks):
             raise ValueError(f"block is {block}; the flow has blocks 0 to {len(model.blocks) - 1}.")
-        plane.add_field(axes, model, block, t, limit)
+        plane.add_field(axes, model, block, t, limit, condition)
         plane.set_frame(axes, model, limit)
     return axes
 
@@ -118,6 +132,7 @@ def samples(
     *,
     temperature: float = 1.0,
     seed: int = 0,
+    condition: Tensor | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw samples: points of the plane, or a grid of images.
@@ -128,12 +143,14 @@ def samples(
         count: How many.
         temperature: Standard deviation of the latent variable.
         seed: Seed of the latent variable.
+        condition: Of a conditional flow, that of all samples; left out, of a run with classes
+            each in turn.
         ax: Where to draw.
 
     Raises:
         ValueError: if they are neither.
     """
-    drawn = flow if isinstance(flow, Tensor) else _drawn(flow, count, temperature, seed)
+    drawn = flow if isinstance(flow, Tensor) else _drawn(flow, count, temperature, seed, condition)
     points = drawn.dim() == 2 and drawn.shape[1] == 2
     if not points and drawn.dim() != 4:
         raise ValueError(
@@ -205,7 +222,7 @@ def _axes(ax: Axes | None) -> Iterator[Axes]:
 
 @contextmanager
 def _in_plane(
-    flow: Any, data: Tensor | None, limit: float | None
+    flow: Any, data: Tensor | None, limit: float | None, condition: Tensor | None = None
 ) -> Iterator[tuple[MultiscaleFlow, Tensor, float]]:
     """The flow as it is in evaluation, points to draw it by, and the frame that holds them."""
     model = _model_of(flow, (2,))
@@ -215,17 +232,27 @@ def _in_plane(
             "plot.samples draws images."
         )
     with _evaluating(model):
-        points = draw_samples(model, Event((2,)), _POINTS, 1.0, 0) if data is None else data
-        yield model, points, plane.limit_of(model, points) if limit is None else limit
+        if data is None:
+            data = draw_samples(model, Event((2,)), _POINTS, 1.0, 0, condition)
+        if limit is None:
+            limit = plane.limit_of(model, data, _rows(condition, len(data)))
+        yield model, data, limit
 
 
-def _drawn(flow: Any, count: int, temperature: float, seed: int) -> Tensor:
+def _rows(condition: Tensor | None, count: int) -> Tensor | None:
+    """The same condition for each of some points."""
+    return None if condition is None else condition.expand(count, *condition.shape)
+
+
+def _drawn(
+    flow: Any, count: int, temperature: float, seed: int, condition: Tensor | None
+) -> Tensor:
     shape = tuple(flow.event_shape) if isinstance(flow, FlowDistribution) else (2,)
     model, run = _model_of(flow, shape), _run_of(flow)
     levels = 256 if len(model.event_shape) == 3 else None
     event = Event(model.event_shape, levels) if run is None else describe_event(run.recipe)
     with _evaluating(model):
-        return draw_samples(model, event, count, temperature, seed)
+        return draw_samples(model, event, count, temperature, seed, condition)
 
 
 def _model_of(flow: Any, shape: tuple[int, ...]) -> MultiscaleFlow:

@@ -13,6 +13,7 @@ from rnode_dyn.cli.recipes import recipes_command
 from rnode_dyn.cli.report import report_command
 from rnode_dyn.cli.run import run_command
 from rnode_dyn.cli.sample import sample_command
+from rnode_dyn.cli.score import score_command
 from rnode_dyn.cli.show import show_command
 from rnode_dyn.cli.sweep import sweep_command
 
@@ -27,6 +28,7 @@ _COMMANDS = {
     "run": run_command,
     "evaluate": evaluate_command,
     "sample": sample_command,
+    "score": score_command,
     "report": report_command,
     "sweep": sweep_command,
     "show": show_command,

@@ -14,6 +14,10 @@ _EXAMPLES = {
         "rnode-dyn sample moons -n 1000",
         "rnode-dyn sample quickstart --temperature 0.7 --strip",
     ),
+    "score": (
+        "rnode-dyn score power rows.csv",
+        "rnode-dyn score power rows.npy --json",
+    ),
     "report": (
         "rnode-dyn report moons",
         "rnode-dyn report runs/one runs/other --x steps",

@@ -1,6 +1,6 @@
 """What a solve that cannot go on raises: typed, and with the place where it broke."""
 
-from typing import Any
+from typing import Any, Self, TypeVar
 
 
 def first_line(error: Exception) -> str:
@@ -12,6 +12,12 @@ def first_line(error: Exception) -> str:
         'shapes do not fit'
     """
     return str(error).strip().split("\n")[0]
+
+
+BACKWARD = "in the backward pass"
+"""What the reason of an error begins with that came up while a gradient was computed."""
+
+_Kind = TypeVar("_Kind", bound="SolverError")
 
 
 class SolverError(RuntimeError):
@@ -44,12 +50,17 @@ class SolverError(RuntimeError):
         self.nfe = nfe
         self.worst_sample = worst_sample
 
+    def changed(self, **figures: Any) -> Self:
+        """Return the error with another reason or other figures, such as ``worst_sample=3``."""
+        state = {**vars(self), **figures}
+        return _rebuild(type(self), state.pop("reason"), state)
+
     def __reduce__(self) -> tuple:
         """Let the error cross a process boundary whole: its arguments are by keyword."""
         return _rebuild, (type(self), self.reason, dict(vars(self)))
 
 
-def _rebuild(kind: type[SolverError], reason: str, state: dict) -> SolverError:
+def _rebuild(kind: type[_Kind], reason: str, state: dict) -> _Kind:
     fields = {name: state[name] for name in ("t", "dt", "steps", "nfe", "worst_sample")}
     return kind(reason, **fields)
 
@@ -72,3 +83,14 @@ class NewtonError(SolverError):
 
 class StepSizeUnderflowError(SolverError):
     """The tolerance asks for steps too small to change the time in this precision."""
+
+
+def is_of_the_gradient(error: SolverError) -> bool:
+    """Whether it is the gradient of a solve that broke down, and not the solve.
+
+    Example:
+        >>> broken = SolverError("no more", t=0.5, dt=0.1, steps=3, nfe=12, worst_sample=0)
+        >>> is_of_the_gradient(broken), is_of_the_gradient(broken.changed(reason=BACKWARD))
+        (False, True)
+    """
+    return error.reason.startswith(BACKWARD)

@@ -30,7 +30,7 @@ class Solver:
         algorithm: How to step: ``Tsit5()``, ``RK4()``, …, a torchdyn solver, or its name.
         stepping: How far: ``FixedStep(dt)`` or ``AdaptiveStep(rtol, atol)``.
         sensitivity: How to differentiate: ``DiscreteAdjoint()``, ``CheckpointedAdjoint()``,
-            ``BacksolveAdjoint()`` or ``InterpolatingAdjoint()``.
+            ``BacksolveAdjoint()``, ``InterpolatingAdjoint()`` or ``ReversibleAdjoint()``.
 
     Raises:
         TypeError: if a part is not of its kind.
@@ -56,7 +56,8 @@ class Solver:
         if not isinstance(self.sensitivity, Sensitivity):
             raise TypeError(
                 f"sensitivity is {self.sensitivity!r}; write DiscreteAdjoint(), "
-                "CheckpointedAdjoint(), BacksolveAdjoint() or InterpolatingAdjoint()."
+                "CheckpointedAdjoint(), BacksolveAdjoint(), InterpolatingAdjoint() or "
+                "ReversibleAdjoint()."
             )
         self.stepping.check(self.algorithm)
         self.sensitivity.check(self.algorithm_parameters)

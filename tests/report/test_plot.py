@@ -148,7 +148,7 @@ def test_one_picture_has_one_scale(flow: RegularizedFlow, tmp_path: Path, monkey
         lambda figure, *_, **__: frames.append([a.get_xlim() + a.get_ylim() for a in figure.axes]),
     )
     draw_plane(model, torch.randn(50, 2), tmp_path / "a.png")
-    draw_points(model, torch.randn(50, 2), 3 * torch.randn(9, 2), tmp_path / "b.png")
+    draw_points(torch.randn(50, 2), 3 * torch.randn(9, 2), tmp_path / "b.png")
     assert [(len(panels), len(set(panels))) for panels in frames] == [(3, 1), (2, 1)]
 
 
@@ -190,3 +190,16 @@ def test_a_plane_flows_samples_are_a_picture_too(finished: RunResult, tmp_path: 
     printed = json.loads(CliRunner().invoke(app, arguments).stdout)
     assert (printed["file"], printed["picture"]) == (str(path), str(path.with_suffix(".png")))
     assert Image.open(path.with_suffix(".png")).width > 500
+
+
+def test_a_conditional_flow_is_drawn_under_its_condition() -> None:
+    torch.manual_seed(0)
+    flow = RegularizedFlow(awake(MLPField(2, (8,), classes=3)))
+    one, other = torch.tensor(0), torch.tensor(2)
+    pictures = [
+        np.asarray(plot.density(flow, limit=2.0, condition=label).get_images()[0].get_array())
+        for label in (one, other)
+    ]
+    assert not np.allclose(*pictures)
+    for draw in (plot.trajectories, plot.field, plot.samples):
+        assert draw(flow, condition=one).has_data()

@@ -8,12 +8,14 @@ saved state adds its own gradient to a when the solve passes its time.
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.checks import check, retelling
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients
@@ -104,14 +106,8 @@ class ContinuousRun(AdjointRun):
             self.same.append(is_same(again, before))
 
     def _refuse_another_field(self) -> None:
-        if self.same and not bool(torch.stack(self.same).all()):
-            raise RuntimeError(
-                f"the field that {self.name} goes back along is not the one it solved: at the same "
-                "time and state it comes out different now, so that it depends on something that "
-                "changes (a counter, a buffer put in another's place, numbers drawn from "
-                "elsewhere): keep it fixed from the solve to its gradient, or take "
-                "DiscreteAdjoint()."
-            )
+        if self.same:
+            check(torch.stack(self.same).all(), partial(_another_field, self.name))
 
     def _solve_back(self, grad: Tensor) -> Gradients:
         adjoint = torch.zeros_like(grad[0])
@@ -136,14 +132,9 @@ class ContinuousRun(AdjointRun):
     def _solve(self, y: Tensor, t_span: tuple[float, float]) -> Tensor:
         algorithm, stepping = self.integrator.algorithm, self._stepping(len(y))
         counts, norm = SolveStats(), self.error_norm()
-        try:
+        with retelling(self._of_samples):
             for step in stepping.steps(algorithm, self.slopes, y, t_span, counts, norm):
                 y = step.x1
-        except SolverError as error:
-            # The flat state has no samples; say which one the failing entry belongs to.
-            error.worst_sample = self._sample_of(error.worst_sample)
-            error.nfe = self.stats.nfe + self.stats.nfe_backward
-            raise
         return y
 
     def _stepping(self, entries: int) -> Stepping:
@@ -169,9 +160,11 @@ class ContinuousRun(AdjointRun):
         """The steps of the forward solve."""
         return self.integrator.steps(self.problem, self.forward_field, self.stats)
 
-    def _sample_of(self, entry: int) -> int:
+    def _of_samples(self, error: SolverError) -> SolverError:
+        """The flat state has no samples; say which one the failing entry belongs to."""
         size, batch = self.problem.x0[0].numel(), len(self.problem.x0)
-        return (entry // size) % batch
+        nfe = self.stats.nfe + self.stats.nfe_backward
+        return error.changed(worst_sample=(error.worst_sample // size) % batch, nfe=nfe)
 
     def vjp(self, t: float, x: Tensor, adjoint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return f, aᵀ ∂f/∂x and the flat aᵀ ∂f/∂θ."""
@@ -222,6 +215,15 @@ def _as_parameter(part: Tensor, parameter: Tensor) -> Tensor:
     if parameter.is_complex():
         part = torch.complex(*part.reshape(*parameter.shape, 2).unbind(-1))
     return part.view_as(parameter).to(parameter.dtype)
+
+
+def _another_field(name: str) -> RuntimeError:
+    return RuntimeError(
+        f"the field that {name} goes back along is not the one it solved: at the same time and "
+        "state it comes out different now, so that it depends on something that changes (a "
+        "counter, a buffer put in another's place, numbers drawn from elsewhere): keep it fixed "
+        "from the solve to its gradient, or take DiscreteAdjoint()."
+    )
 
 
 class ContinuousAdjoint(Adjoint):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnode_dyn.numerics.checks import check
 from rnode_dyn.numerics.numbers import wants_gradient
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState
@@ -18,6 +19,11 @@ from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 
 _NAME = "the gradient with respect to a time"
+_ANOTHER_FIELD = (
+    "a time wants a gradient, which is the field at that time, and the field is not the same "
+    "whenever it is evaluated: it draws random numbers or changes a buffer. Freeze them, "
+    "FrozenNoise(field), or call field.eval()."
+)
 
 
 class _Moving(torch.autograd.Function):
@@ -86,10 +92,7 @@ def _speed(problem: ODEProblem, t: float, x: Tensor, stats: SolveStats) -> Tenso
         with Reach() as reach:
             speed = field(t, x)
         again = field(t, x)
-    if reach.written or not random.is_now() or not bool(is_same(again, speed)):
-        raise ValueError(
-            "a time wants a gradient, which is the field at that time, and the field is not the "
-            "same whenever it is evaluated: it draws random numbers or changes a buffer. Freeze "
-            "them, FrozenNoise(field), or call field.eval()."
-        )
+    if reach.written or not random.is_now():
+        raise ValueError(_ANOTHER_FIELD)
+    check(is_same(again, speed), lambda: ValueError(_ANOTHER_FIELD))
     return speed

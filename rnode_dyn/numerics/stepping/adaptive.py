@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_is_leaf, tree_map
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.checks import check
 from rnode_dyn.numerics.errors import (
     MaxSecondsError,
     MaxStepsError,
@@ -69,7 +70,7 @@ class AdaptiveStep:
     max_steps: int = 10_000
     norm: NormName = "rms"
     per_sample: bool = False
-    max_seconds: float | None = field(default=None, repr=False)
+    max_seconds: float | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
@@ -229,13 +230,19 @@ class AdaptiveSolve:
                 self._check_length(length, step, ratio)
 
     def _first_slope(self) -> Tensor:
-        if not bool(torch.isfinite(self.x).all()):
-            self._fail(NonFiniteStateError, "the state to start from is not finite", 0.0, self.x)
+        self._check_finite(self.x, "the state to start from is not finite")
         slope = self.rhs(self.t, self.x)
         refuse_batched(slope)
-        if not bool(torch.isfinite(slope).all()):
-            self._fail(NonFiniteStateError, "the field is not finite at the start", 0.0, slope)
+        self._check_finite(slope, "the field is not finite at the start")
         return slope
+
+    def _check_finite(self, at_start: Tensor, reason: str) -> None:
+        """Where the check is put off, no step will be accepted, and the solve breaks down here."""
+        given, nfe = at_start.detach(), evaluations(self.rhs)
+        check(
+            torch.isfinite(given).all(),
+            lambda: self._error(NonFiniteStateError, reason, 0.0, given).changed(steps=0, nfe=nfe),
+        )
 
     def _first_length(self, slope: Tensor) -> float:
         if self.settings.first_step is not None:
@@ -307,11 +314,14 @@ class AdaptiveSolve:
         )
 
     def _fail(self, kind: type[SolverError], reason: str, dt: float, blame: Tensor) -> NoReturn:
-        raise kind(
+        raise self._error(kind, reason, dt, blame)
+
+    def _error(self, kind: type[SolverError], reason: str, dt: float, blame: Tensor) -> SolverError:
+        return kind(
             reason,
             t=self.t,
             dt=dt,
             steps=self.tried,
             nfe=evaluations(self.rhs),
-            worst_sample=worst_sample(blame),
+            worst_sample=int(worst_sample(blame)),
         )

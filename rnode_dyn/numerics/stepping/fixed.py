@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.checks import check
 from rnode_dyn.numerics.errors import MaxSecondsError, NonFiniteStateError
 from rnode_dyn.numerics.numbers import positive
 from rnode_dyn.numerics.problem import RightHandSide
@@ -34,7 +35,7 @@ class FixedStep:
     """
 
     dt: float
-    max_seconds: float | None = field(default=None, repr=False)
+    max_seconds: float | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dt", positive("FixedStep", "dt", self.dt))
@@ -64,7 +65,7 @@ class FixedStep:
     ) -> Iterator[Step]:
         """Yield the steps; a state that is not finite raises once the span is done.
 
-        The states are looked at together at the end, so that a GPU is waited for once in a solve.
+        The states are looked at together at the end, by one check for the whole solve.
         """
         count = self.count(t_span)
         times = [t_span[0] + (t_span[1] - t_span[0]) * i / count for i in range(count)]
@@ -73,7 +74,7 @@ class FixedStep:
         deadline = Deadline(self.max_seconds)
         for start, end in pairwise(times):
             if deadline.has_passed:
-                _raise_unless_finite(torch.stack(finite), times, rhs)
+                _check_finite(torch.stack(finite), times, evaluations(rhs))
                 self._give_up(start, end, len(finite) - 1, rhs)
             step = algorithm.advance(rhs, start, end - start, x, slope)
             step.ends_at = end
@@ -83,7 +84,7 @@ class FixedStep:
             finite.append(_finite_samples(step.x1))
             yield step
             x, slope = step.x1, step.end_slope
-        _raise_unless_finite(torch.stack(finite), times, rhs)
+        _check_finite(torch.stack(finite), times, evaluations(rhs))
 
     def _give_up(self, start: float, end: float, steps: int, rhs: RightHandSide) -> NoReturn:
         raise MaxSecondsError(
@@ -101,21 +102,23 @@ def _finite_samples(x: Tensor) -> Tensor:
     return torch.isfinite(x.detach()).reshape(len(x), -1).all(1)
 
 
-def _raise_unless_finite(finite: Tensor, times: list[float], rhs: RightHandSide) -> None:
+def _check_finite(finite: Tensor, times: list[float], nfe: int) -> None:
     """Raise for the first step whose end is not finite; row ``i`` belongs to ``times[i]``.
 
     Within ``vmap`` there is nothing to be read; what is not finite is seen in the result.
     """
-    if is_batched(finite) or bool(finite.all()):
-        return
-    table = finite.cpu()
+    if not is_batched(finite):
+        check(finite.all(), lambda: _not_finite(finite.cpu(), times, nfe))
+
+
+def _not_finite(table: Tensor, times: list[float], nfe: int) -> NonFiniteStateError:
     row = int((~table.all(1)).int().argmax())
     before = max(row - 1, 0)
-    raise NonFiniteStateError(
+    return NonFiniteStateError(
         "the state is not finite any more" if row else "the state to start from is not finite",
         t=times[before],
         dt=times[row] - times[before],
         steps=row,
-        nfe=evaluations(rhs),
+        nfe=nfe,
         worst_sample=int((~table[row]).int().argmax()),
     )

@@ -11,16 +11,18 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from rnode_dyn.data.dequantize import UniformDequantization
+from rnode_dyn.data.paired import AnyBatch, taken_apart
 from rnode_dyn.data.splits import Event
 from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.share import drawn, sharing
 from rnode_dyn.flows.standardize import standardizing
+from rnode_dyn.numerics.checks import collecting
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.seeding import random_state_kept, reseed, seeded
 from rnode_dyn.runs.past import Past
-from rnode_dyn.training.loop.across import number_of, parts_of, share_of, summed
+from rnode_dyn.training.loop.across import number_of, parts_of, share_of
 from rnode_dyn.training.loop.blame import find_blame
 from rnode_dyn.training.loop.clock import Clock
 from rnode_dyn.training.loop.errors import DivergedError
@@ -29,7 +31,7 @@ from rnode_dyn.training.loop.optimizers import OptimizerSettings
 from rnode_dyn.training.loop.pieces import check_pieces, loss_in_pieces
 from rnode_dyn.training.loop.precision import HALF
 from rnode_dyn.training.loop.progress import go_on_with_parts, go_on_within_the_epoch
-from rnode_dyn.training.loop.step_figures import BITS, Part, StepFigures, gradient_norm
+from rnode_dyn.training.loop.step_figures import Part, StepFigures, gradient_norm
 from rnode_dyn.training.loop.telling import diverged
 from rnode_dyn.training.loop.watch import OnNonFinite, Watch
 from rnode_dyn.training.objectives.base import Loss, Objective
@@ -97,16 +99,17 @@ class FlowTraining(pl.LightningModule):
         noise = drawn(dequantization.draw, batch)
         return dequantization(batch, noise=noise).to(precision)
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch: AnyBatch, batch_idx: int) -> Tensor:
         """Return the loss on a batch, weighted as the part of its step that it is."""
         share = share_of(self.trainer, batch, batch_idx, self.step_seed)
         part = Part(batch, batch_idx, share)
         self._step.parts.append(part)
         try:
-            loss = self._loss(part)
+            with collecting(self._step.checks):
+                loss = self._loss(part)
         except SolverError as error:
             # Other processes wait for this one's gradient: it gets there, and is none.
-            self._step.broken = error
+            self._step.broken = self._step.earlier(error)
             loss = Loss(_nan_of(self.parameters()), {})
         self._step.add(loss, share.fraction)
         # A loss that is none has no gradient: an adjoint would stop at it, while others wait.
@@ -124,33 +127,36 @@ class FlowTraining(pl.LightningModule):
         except SolverError as error:
             if self.trainer.world_size > 1:
                 raise  # the others' gradients can no longer be met
-            self._step.gradient_broken = error
+            self._step.gradient_broken = self._step.earlier(error)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Look at a step before it is taken, with one reading of the device.
+
+        Whether its solves and their gradients were sound is read with its loss and its figures.
 
         Raises:
             DivergedError: where its figures are not sound.
             SolverError: where that is because a solve broke down.
         """
-        step, self._step = self._step, StepFigures()
-        verdict = step.verdict(gradient_norm(list(self.parameters())))
-        loss, norm, bits = summed(self.trainer, verdict).tolist()
-        fault = self.watch.fault(loss, norm, bits if BITS in step.values else None, self.updates)
+        step, self._step = self._step, StepFigures(shared=self.trainer.world_size > 1)
+        seen = step.read(gradient_norm(list(self.parameters())), self.trainer)
+        fault = self.watch.fault(seen.loss, seen.norm, seen.bits, self.updates)
+        if seen.broken:
+            fault = fault or "a solve, or the gradient of one, broke down"
         if fault is None:
             self.watch.go_on()
-            self._log_figures(step)
-        elif math.isfinite(loss) and math.isfinite(norm):
+            self._log_figures(seen.values or step.read_values(self.trainer))
+        elif seen.is_finite:
             self._fail(fault, step)
-        elif self._may_skip(math.isfinite(loss)):
+        elif self._may_skip(math.isfinite(seen.loss)):
             self.log("train/skipped", float(self.watch.skipped))
         else:
             self._fail(self.watch.in_words(fault), step)
 
-    def _log_figures(self, step: StepFigures) -> None:
-        values = summed(self.trainer, torch.stack(list(step.values.values())))
-        names = (f"train/{name}" for name in step.values)
-        self.log_dict(dict(zip(names, values.unbind(), strict=True)))
+    def _log_figures(self, figures: dict[str, float]) -> None:
+        """Log what is known to the host as tensors of its own, which nobody need wait for."""
+        told = {name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}
+        self.log_dict({f"train/{name}": value for name, value in told.items()})
 
     def _may_skip(self, loss_is_finite: bool) -> bool:
         """Leave a step out, if it may be; a scaler of half precision does so of its own accord."""
@@ -176,27 +182,41 @@ class FlowTraining(pl.LightningModule):
         """Begin with no scores."""
         self._scores = HeldOut()
 
-    def loss(self, batch: Tensor) -> Loss:
-        """Return the loss on a batch, computed in pieces where the training says so."""
-        u = self.dequantize(batch)
-        if self.micro_batch is None or self.micro_batch >= len(u):
-            return self.objective.loss(self.model, u, self.event)
-        return loss_in_pieces(self.objective, self.model, u, self.event, self.micro_batch)
+    def enter(self, batch: AnyBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a batch as the model takes it: dequantized, and its condition by name."""
+        samples, given = taken_apart(batch)
+        return self.dequantize(samples), {
+            name: c.to(self.dtype) if c.is_floating_point() and not self._widens else c
+            for name, c in given.items()
+        }
 
-    def gradient(self, batch: Tensor) -> None:
+    @property
+    def _widens(self) -> bool:
+        """Whether conditions are standardised, which may need more bits until they are."""
+        return self.model.preprocess_condition is not None
+
+    def loss(self, batch: AnyBatch) -> Loss:
+        """Return the loss on a batch, computed in pieces where the training says so."""
+        u, given = self.enter(batch)
+        if self.micro_batch is None or self.micro_batch >= len(u):
+            return self.objective.loss(self.model, u, self.event, **given)
+        return loss_in_pieces(self.objective, self.model, u, self.event, self.micro_batch, **given)
+
+    def gradient(self, batch: AnyBatch) -> None:
         """Compute a step's gradient, or a piece's, and let go of it: for timing it beforehand."""
-        u = self.dequantize(batch)[: self.micro_batch]
-        loss = self.objective.loss(self.model, u, self.event)
+        u, given = self.enter(batch[: self.micro_batch])
+        loss = self.objective.loss(self.model, u, self.event, **given)
         trained = [p for p in self.parameters() if p.requires_grad]
         torch.autograd.grad(loss.value, trained, allow_unused=True)
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+    def validation_step(self, batch: AnyBatch, batch_idx: int) -> None:
         """Score a held-out batch in bits per dimension, by the evaluation solver."""
         number = number_of(self.trainer, batch_idx)
         if number is None:
             return
         with seeded(self.device, _VALIDATION_SEED + number):
-            self._scores.add(number, bits_of(self.model(self.dequantize(batch)), self.event))
+            u, given = self.enter(batch)
+            self._scores.add(number, bits_of(self.model(u, **given), self.event))
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over all samples, and remember which step's weights were validated.
@@ -231,6 +251,7 @@ class FlowTraining(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Start the clocks, before callbacks prepare the training."""
         lay_out(self.model, self.device)
+        self._step = StepFigures(shared=self.trainer.world_size > 1)
         self.training_clock.start()
         self.wall_clock.start()
 

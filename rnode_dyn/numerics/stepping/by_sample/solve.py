@@ -235,4 +235,4 @@ class SampleSolve:
         )
 
     def _fail_at_start(self, reason: str, blame: Tensor) -> NoReturn:
-        self._fail(NonFiniteStateError, reason, worst_sample(blame), np.zeros(len(self.x)))
+        self._fail(NonFiniteStateError, reason, int(worst_sample(blame)), np.zeros(len(self.x)))
