@@ -27,6 +27,9 @@ from rnode_dyn.numerics.stepping.by_sample.step import SampleStep, Stretch, make
 from rnode_dyn.numerics.stepping.controller import PIController
 from rnode_dyn.numerics.stepping.error_norm import worst_sample
 
+# Error over tolerance above which the states within a step are no guess of the solution at all.
+_ASTRAY = 100.0
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -82,11 +85,11 @@ class SampleSolve:
             step, ratio = self._try()
             passed = np.flatnonzero(ratio <= 1.0)
             self._note(step.stretch, ratio)
-            accepted = self._accepted(step, passed, ratio)
-            if len(passed):
-                yield accepted
             self._check_lengths(step, ratio)
-            self._go_on(accepted, passed)
+            if len(passed):
+                accepted = self._accepted(step, passed, ratio)
+                yield accepted
+                self._go_on(accepted, passed)
 
     def _first_slopes(self) -> Tensor:
         t0 = self.t_span[0]
@@ -144,10 +147,10 @@ class SampleSolve:
     def _accepted(self, step: SampleStep, passed: np.ndarray, ratio: np.ndarray) -> SampleStep:
         """The step of those that accept it, with a graph through which all gradients are finite.
 
-        A step that went astray would send NaN back, 0 · ∞, into what all samples share: it is
-        made again without those.
+        A sample that went astray would send NaN back, 0 · ∞, into what all samples share: the step
+        is made again without it.
         """
-        if torch.is_grad_enabled() and len(passed) and np.isinf(ratio).any():
+        if torch.is_grad_enabled() and (ratio > _ASTRAY).any():
             places = rows(passed, self.x)
             x, slope = self.x.index_select(0, places), self.slope.index_select(0, places)
             stretch = step.stretch.take(passed)
