@@ -18,6 +18,7 @@ from torch.nn.modules import module as torch_module
 
 from rnode_dyn.fields.as_field import CalledField
 from rnode_dyn.fields.compiled import product_of
+from rnode_dyn.numerics.at_times import Wrapped
 from rnode_dyn.numerics.calling import handed_the_time, timed_parts
 from rnode_dyn.numerics.seeding import reseed, seeded
 from rnode_dyn.numerics.transforms import within_transform
@@ -32,7 +33,7 @@ _TRIED: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
-class FieldWithProduct:
+class FieldWithProduct(Wrapped):
     """A field, and a vector-Jacobian product that is known to be its own.
 
     Attributes:
@@ -42,6 +43,11 @@ class FieldWithProduct:
 
     field: Callable[[Tensor, Tensor], Tensor]
     product: OwnProduct
+
+    @property
+    def written(self) -> Callable:
+        """The field without its product."""
+        return self.field.written if isinstance(self.field, Wrapped) else self.field
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         """Evaluate the field."""

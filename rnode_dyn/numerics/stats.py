@@ -55,6 +55,8 @@ class CountedField:
         known = self._known_slope(t, x)
         if known is not None:
             return known
+        if self.counter == "nfe" and self.stats.nfe_per_sample is not None:
+            self.stats.nfe_per_sample += 1
         return self.counted(self._evaluate, torch.full((), t, dtype=x.dtype, device=x.device), x)
 
     def counted(self, evaluate: Callable[[Tensor, Tensor], Tensor], t: Tensor, x: Tensor) -> Tensor:

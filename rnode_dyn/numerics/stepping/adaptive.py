@@ -19,9 +19,7 @@ from rnode_dyn.numerics.errors import (
 from rnode_dyn.numerics.numbers import positive, whole
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
-from rnode_dyn.numerics.stepping.by_sample.field import SampleField
-from rnode_dyn.numerics.stepping.by_sample.solve import Limits, SampleSolve
-from rnode_dyn.numerics.stepping.by_sample.step import SampleStep
+from rnode_dyn.numerics.stepping.by_sample.control import AdaptiveControl, Control, Limits
 from rnode_dyn.numerics.stepping.controller import PIController, initial_step
 from rnode_dyn.numerics.stepping.error_norm import (
     ErrorNorm,
@@ -115,24 +113,12 @@ class AdaptiveStep:
         refuse_batched(x)
         return AdaptiveSolve(self, algorithm, rhs, x, t_span, stats, norm).run()
 
-    def sample_steps(
-        self,
-        algorithm: Algorithm,
-        field: SampleField,
-        x: Tensor,
-        t_span: tuple[float, float],
-        mask: Tensor | None,
-    ) -> Iterator[SampleStep]:
-        """Yield the steps that samples accept, each by itself.
-
-        Raises:
-            RuntimeError: within ``vmap``, where no error can be read and no step chosen.
-        """
-        refuse_batched(x)
+    def sample_control(self, algorithm: Algorithm, mask: Tensor | None, batch: int) -> Control:
+        """Return what lets every sample choose its own steps."""
         limits = Limits(
             self.rtol, self.atol, self.first_step, self.max_steps, self.too_many(algorithm)
         )
-        return SampleSolve(limits, algorithm, field, x, t_span, sample_norm(mask)).run()
+        return AdaptiveControl(limits, algorithm, sample_norm(mask), batch)
 
     def too_many(self, algorithm: Algorithm) -> str:
         """What to say once all steps are spent."""

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
 from rnode_dyn.numerics.stats import SolveStats
-from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
+from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep, refuse_batched
 from rnode_dyn.numerics.stepping.base import Stepping
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
-from rnode_dyn.numerics.stepping.by_sample.step import SampleStep
+from rnode_dyn.numerics.stepping.by_sample.solve import SampleSolve
+from rnode_dyn.numerics.stepping.by_sample.step import SampleStep, Watcher
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,15 @@ class Integrator:
         """Whether every sample steps by itself: :meth:`sample_steps` is then to be asked."""
         return isinstance(self.stepping, AdaptiveStep) and self.stepping.per_sample
 
-    def sample_steps(self, problem: ODEProblem, field: SampleField) -> Iterator[SampleStep]:
-        """Yield the steps of a forward solve that samples accept, each by itself."""
-        assert isinstance(self.stepping, AdaptiveStep)
-        x0, mask = problem.x0, problem.error_mask
-        return self.stepping.sample_steps(self.algorithm, field, x0, problem.span, mask)
+    def sample_steps(
+        self, problem: ODEProblem, field: SampleField, watcher: Watcher | None = None
+    ) -> Iterator[SampleStep]:
+        """Yield the steps of a forward solve that samples accept, each by itself.
+
+        Raises:
+            RuntimeError: within ``vmap``, where no number can be read and no step chosen.
+        """
+        x0, algorithm = problem.x0, self.algorithm
+        refuse_batched(x0)
+        control = self.stepping.sample_control(algorithm, problem.error_mask, len(x0))
+        return SampleSolve(control, algorithm, field, x0, problem.span, watcher).run()
