@@ -10,6 +10,8 @@ from torch import Tensor
 from rnode_dyn.numerics.algorithms.base import Algorithm
 from rnode_dyn.numerics.algorithms.from_torchdyn import as_algorithm
 from rnode_dyn.numerics.algorithms.tsitouras import Tsit5
+from rnode_dyn.numerics.events.event import Event
+from rnode_dyn.numerics.events.integrate import checked_events, integrate_with_events
 from rnode_dyn.numerics.numbers import wants_gradient
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.save_times import as_list, save_times
@@ -83,17 +85,24 @@ class Solution:
         t: The times, ``(len(t),)``.
         x: The states there, ``(len(t), batch, *event)``.
         stats: What the solve cost.
+        event_times: For each event the times at which it happened: ``(batch,)`` for one that ends
+            a solve, ``(count, batch)`` for others, in their order. NaN where there is none.
+        event_states: The states there, ``(batch, *event)`` or ``(count, batch, *event)``; where
+            the event changes the state, before it does.
     """
 
     t: Tensor
     x: Tensor
     stats: SolveStats
+    event_times: tuple[Tensor, ...] = ()
+    event_states: tuple[Tensor, ...] = ()
 
 
 def solve(
     problem: ODEProblem,
     solver: Solver | None = None,
     save_at: Sequence[Any] | Tensor | None = None,
+    events: Sequence[Event] | Event | None = None,
 ) -> Solution:
     """Solve an initial value problem.
 
@@ -102,6 +111,9 @@ def solve(
         solver: How; ``Solver()``, Tsit5 at 1e-5, when left out.
         save_at: Times to return the state at, in the direction of the time span; the two ends of
             the span when left out. They do not shorten the steps: dense output serves them.
+        events: What to look for on the way, see :class:`Event`. Every sample then steps by itself,
+            with the tolerances or the step of its own that ``solver.stepping`` says; one whose
+            solve has ended keeps its state.
 
     Returns:
         The states at those times; gradients reach ``problem.x0``, all that the field uses, and
@@ -126,10 +138,16 @@ def solve(
     given = list(problem.t_span) if save_at is None else as_list(save_at)
     times = save_times(problem.span, given, problem.time_rounding)
     stats = SolveStats()
+    told = _as_told(given, times, problem.x0)
+    if events is not None:
+        looked_for = checked_events(events, [*problem.t_span, *given])
+        found = integrate_with_events(
+            problem, solver.integrator, solver.sensitivity, times, stats, looked_for
+        )
+        return Solution(told, found.x, stats, found.times, found.states)
     started = replace(problem, x0=start_at(problem, stats))
     x = solver.sensitivity.integrate(started, solver.integrator, times, stats)
-    x = saved_at(problem, x, given, stats)
-    return Solution(_as_told(given, times, problem.x0), x, stats)
+    return Solution(told, saved_at(problem, x, given, stats), stats)
 
 
 def _as_told(given: list[Any], times: list[float], like: Tensor) -> Tensor:

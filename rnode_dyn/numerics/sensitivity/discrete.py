@@ -13,6 +13,7 @@ from rnode_dyn.numerics.sensitivity.by_sample import discrete_by_sample
 from rnode_dyn.numerics.sensitivity.gradient_watch import GradientWatch
 from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
 from rnode_dyn.numerics.stats import CountedField, SolveStats
+from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 from rnode_dyn.numerics.stepping.dense import StateReader
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
@@ -35,29 +36,16 @@ class DiscreteAdjoint(Sensitivity):
         Raises:
             ValueError: if autograd would not see through the algorithm's steps.
         """
-        watch = GradientWatch(stats, problem.x0.device.type)
-        watched = replace(problem, x0=_watch_start(problem, integrator, watch))
+        refuse_opaque_steps(problem, integrator)
         rhs = CountedField(problem, stats)
         if integrator.per_sample:
-            return discrete_by_sample(watched, integrator, times, rhs, watch)
+            field = SampleField(rhs, len(problem.x0))
+            return discrete_by_sample(problem, integrator, times, field)
+        watch = GradientWatch(stats, problem.x0.device.type)
+        watched = replace(problem, x0=watch.start(problem.x0, problem.span[0]))
         reader = StateReader(integrator.algorithm, rhs, times)
         steps = _watch_steps(integrator.steps(watched, rhs, stats), watch)
         return torch.stack(reader.all(watched.x0, problem.span[0], steps))
-
-
-def _watch_start(problem: ODEProblem, integrator: Integrator, watch: GradientWatch) -> Tensor:
-    """Return the start as a tensor of its own whose gradient, the last to come, is looked at."""
-    refuse_opaque_steps(problem, integrator)
-    if not (torch.is_grad_enabled() and problem.x0.requires_grad):
-        return problem.x0
-    x0 = problem.x0.view_as(problem.x0)
-
-    def check(grad: Tensor | None) -> None:
-        watch.note(grad, problem.span[0], 0.0)
-        watch.conclude()
-
-    x0.register_hook(check)
-    return x0
 
 
 def _watch_steps(steps: Iterator[Step], watch: GradientWatch) -> Iterator[Step]:

@@ -43,6 +43,19 @@ class GradientWatch:
         self.finite: list[Tensor] = []
         self.places: list[tuple[_Number, _Number]] = []
 
+    def start(self, x0: Tensor, t0: float) -> Tensor:
+        """Return the start as a tensor of its own whose gradient, the last to come, is noted."""
+        if not (torch.is_grad_enabled() and x0.requires_grad):
+            return x0
+        x0 = x0.view_as(x0)
+
+        def check(gradient: Tensor | None) -> None:
+            self.note(gradient, t0, 0.0)
+            self.conclude()
+
+        x0.register_hook(check)
+        return x0
+
     def note(self, gradient: Tensor | None, t: _Number, dt: _Number) -> None:
         """Note the gradient of the state at ``t``, got by going back ``dt``.
 

@@ -51,10 +51,7 @@ class FixedStep:
 
     def sample_control(self, algorithm: Algorithm, mask: Tensor | None, batch: int) -> Control:
         """Return what lets every sample make equal steps of its own, as events need it."""
-        too_many = (
-            f"{_MOST_STEPS} steps were not enough: events that come ever sooner after each other "
-            "never end; let one of them terminate the solve"
-        )
+        too_many = f"the end of the time span was not reached in {_MOST_STEPS} steps"
         return FixedControl(self.dt, _MOST_STEPS, too_many)
 
     def steps(

@@ -13,6 +13,7 @@ from rnode_dyn.numerics.stepping.base import Stepping
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 from rnode_dyn.numerics.stepping.by_sample.solve import SampleSolve
 from rnode_dyn.numerics.stepping.by_sample.step import SampleStep, Watcher
+from rnode_dyn.numerics.transforms import within_transform
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,16 @@ class Integrator:
         """Yield the steps of a forward solve that samples accept, each by itself.
 
         Raises:
-            RuntimeError: within ``vmap``, where no number can be read and no step chosen.
+            RuntimeError: within a transform of ``torch.func``, where samples could not be told
+                apart.
         """
         x0, algorithm = problem.x0, self.algorithm
         refuse_batched(x0)
+        if within_transform():
+            raise RuntimeError(
+                "samples that step by themselves (per_sample=True, events) do not go through the "
+                "transforms of torch.func: differentiate by torch.autograd.grad, or let the batch "
+                "step together."
+            )
         control = self.stepping.sample_control(algorithm, problem.error_mask, len(x0))
         return SampleSolve(control, algorithm, field, x0, problem.span, watcher).run()

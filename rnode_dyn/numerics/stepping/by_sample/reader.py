@@ -45,8 +45,9 @@ class SampleReader:
 
     def _rest(self, step: SampleStep, positions: np.ndarray) -> Iterator[Piece]:
         """Yield the states in which samples stay, for all times that are left."""
-        for position, sample in zip(positions, step.stretch.samples[positions], strict=True):
-            left = np.arange(self.passed[sample], len(self.times))
+        samples = step.stretch.samples[positions].tolist()
+        for position, sample in zip(positions.tolist(), samples, strict=True):
+            left = np.arange(int(self.passed[sample]), len(self.times))
             self.passed[sample] = len(self.times)
             if len(left):
                 place = rows(np.full(len(left), position), step.x1)

@@ -166,7 +166,10 @@ class SampleSolve:
     def _spend_step(self, dt: np.ndarray) -> None:
         spent = self.tried >= self.control.max_steps
         if spent.any():
-            self._fail(MaxStepsError, self.control.too_many, int(spent.argmax()), dt)
+            # A ball that comes to rest bounces infinitely often, with a step for each time.
+            events = "" if self.watcher is None else "; or its events come ever sooner, without end"
+            reason = self.control.too_many + events
+            self._fail(MaxStepsError, reason, int(spent.argmax()), dt)
         self.tried = self.tried + 1
 
     def _check_lengths(self, step: SampleStep, ratio: np.ndarray) -> None:
