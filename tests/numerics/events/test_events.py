@@ -24,7 +24,7 @@ from rnode_dyn import (
     Tsit5,
     solve,
 )
-from tests.numerics.cases import ALGORITHMS, float64, relative_error
+from tests.numerics.cases import ALGORITHMS, float64
 
 G = 9.81
 TIGHT = Solver(Tsit5(), AdaptiveStep(1e-9, 1e-9))
@@ -47,7 +47,7 @@ def dropped(heights: Tensor, end: float = 10.0) -> ODEProblem:
 
 
 SOLVERS = [
-    Solver(a, AdaptiveStep(1e-6, 1e-6) if a.embedded_order else FixedStep(0.3))
+    Solver(a, AdaptiveStep(1e-3, 1e-3) if a.embedded_order else FixedStep(0.5))
     for a in ALGORITHMS
     if a.order > 1
 ] + [Solver(Tsit5(), FixedStep(0.7))]
@@ -165,16 +165,15 @@ def test_gradients_are_those_of_finite_differences(stepping) -> None:
     inputs = float64([1.2, 0.4, 0.9, 0.1, 0.3, -0.5, 0.0, 0.2, 1.5])
     result = driven(inputs.requires_grad_(), stepping)
     weights = torch.linspace(-1.0, 2.0, len(result), dtype=torch.float64)
-    (got,) = torch.autograd.grad((weights * result).sum(), inputs)
-    wanted = []
-    with torch.no_grad():
-        for nudge in 1e-5 * torch.eye(len(inputs), dtype=torch.float64):
-            rise = driven(inputs + nudge, stepping) - driven(inputs - nudge, stepping)
-            wanted.append((weights * rise).sum() / 2e-5)
-    # The state at an event within a fixed step is the interpolant's, whose slope is not the field.
-    assert relative_error(got, torch.stack(wanted)) < (
-        1e-5 if stepping.__class__ is AdaptiveStep else 1e-3
-    )
+    (gradient,) = torch.autograd.grad((weights * result).sum(), inputs)
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        along = torch.randn(len(inputs), generator=draw, dtype=torch.float64)
+        with torch.no_grad():
+            ahead, behind = (driven(inputs + h * along, stepping) for h in (1e-5, -1e-5))
+        wanted = (weights * (ahead - behind)).sum() / 2e-5
+        # Events are on the interpolant, whose slope is the field to the steps' accuracy only.
+        torch.testing.assert_close(gradient @ along, wanted, rtol=1e-5, atol=1e-5)
 
 
 def flips(axis: int):
@@ -225,7 +224,7 @@ def test_no_event_is_an_answer() -> None:
 
 def test_a_ball_that_comes_to_rest_is_told_of() -> None:
     floor = Event(height, direction=-1, apply=lambda t, x: torch.stack([0 * t, -0.5 * x[:, 1]], 1))
-    solver = Solver(Tsit5(), AdaptiveStep(1e-6, 1e-6, max_steps=200))
+    solver = Solver(Tsit5(), AdaptiveStep(1e-6, 1e-6, max_steps=60))
     with pytest.raises(MaxStepsError, match="ever sooner"):
         solve(dropped(float64([5.0])), solver, events=[floor])
 
