@@ -1,6 +1,7 @@
 """The dynamics of a flow: the state, its log-determinant and the penalties, as one field."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ class AugmentedField:
 
     def of_samples(self, samples: Tensor) -> "AugmentedField":
         """Return the dynamics of some samples of the batch, with their noise."""
-        part = copy.copy(self)
+        part = copy(self)
         part.noise = None if self.noise is None else self.noise.index_select(1, samples)
         offered = getattr(self.field, "of_samples", None)
         part.field = self.field if offered is None else offered(samples)
