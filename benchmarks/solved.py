@@ -17,6 +17,7 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.refinement import set_step_count, step_count
 from rnode_dyn.recipe.build import load_splits
 from rnode_dyn.runs.folder import RunFolder
+from rnode_dyn.runs.weights import load_flow
 from rnode_dyn.training.loop.module import FlowTraining
 
 MANY = 16
@@ -49,7 +50,7 @@ def main(path: str, count: int = 400, checkpoint: str | None = None) -> None:
     """Print the table."""
     torch.set_num_threads(1)
     folder = RunFolder(Path(path))
-    recipe, model = folder.load(checkpoint)
+    recipe, model = load_flow(folder, checkpoint)
     splits = load_splits(recipe)
     torch.manual_seed(0)
     module = FlowTraining(model, splits.event)

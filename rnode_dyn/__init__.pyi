@@ -35,6 +35,7 @@ from .flows.transforms import Squeeze as Squeeze
 from .flows.transforms import Transform as Transform
 from .numerics.algorithms.base import Algorithm as Algorithm
 from .numerics.algorithms.bogacki_shampine import BS5 as BS5
+from .numerics.algorithms.base import Step as Step
 from .numerics.algorithms.classic import RK4 as RK4
 from .numerics.algorithms.classic import RK38 as RK38
 from .numerics.algorithms.classic import AdaptiveHeun as AdaptiveHeun
@@ -47,6 +48,10 @@ from .numerics.algorithms.classic import Ralston3 as Ralston3
 from .numerics.algorithms.classic import Ralston4 as Ralston4
 from .numerics.algorithms.dormand_prince import Dopri5 as Dopri5
 from .numerics.algorithms.dormand_prince import Dopri8 as Dopri8
+from .numerics.algorithms.kvaerno import Kvaerno3 as Kvaerno3
+from .numerics.algorithms.kvaerno import Kvaerno5 as Kvaerno5
+from .numerics.algorithms.rosenbrock_methods import Rodas5P as Rodas5P
+from .numerics.algorithms.rosenbrock_methods import Rosenbrock23 as Rosenbrock23
 from .numerics.algorithms.runge_kutta import ExplicitRungeKutta as ExplicitRungeKutta
 from .numerics.algorithms.strong_stability import SSPRK33 as SSPRK33
 from .numerics.algorithms.strong_stability import SSPRK54 as SSPRK54
@@ -54,7 +59,11 @@ from .numerics.algorithms.tableau import ButcherTableau as ButcherTableau
 from .numerics.algorithms.tsitouras import Tsit5 as Tsit5
 from .numerics.algorithms.verner7 import Vern7 as Vern7
 from .numerics.algorithms.verner9 import Vern9 as Vern9
+from .numerics.checks import deferred_checks as deferred_checks
+from .numerics.ensemble import solve_ensemble as solve_ensemble
+from .numerics.errors import MaxSecondsError as MaxSecondsError
 from .numerics.errors import MaxStepsError as MaxStepsError
+from .numerics.errors import NewtonError as NewtonError
 from .numerics.errors import NonFiniteStateError as NonFiniteStateError
 from .numerics.errors import SolverError as SolverError
 from .numerics.errors import StepSizeUnderflowError as StepSizeUnderflowError
@@ -65,10 +74,13 @@ from .numerics.sensitivity.base import Sensitivity as Sensitivity
 from .numerics.sensitivity.checkpointed import CheckpointedAdjoint as CheckpointedAdjoint
 from .numerics.sensitivity.discrete import DiscreteAdjoint as DiscreteAdjoint
 from .numerics.sensitivity.interpolating import InterpolatingAdjoint as InterpolatingAdjoint
-from .numerics.solve import Solution as Solution
+from .numerics.sensitivity.reversible import ReversibleAdjoint as ReversibleAdjoint
+from .numerics.solution import Solution as Solution
 from .numerics.solve import Solver as Solver
 from .numerics.solve import solve as solve
 from .numerics.stats import SolveStats as SolveStats
+from .numerics.step_log import StepLog as StepLog
+from .numerics.step_log import StepRecord as StepRecord
 from .numerics.stepping.adaptive import AdaptiveStep as AdaptiveStep
 from .numerics.stepping.fixed import FixedStep as FixedStep
 from .numerics.threads import best_threads as best_threads

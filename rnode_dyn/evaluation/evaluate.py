@@ -15,6 +15,7 @@ from rnode_dyn.evaluation.protocol import BlockCost, Protocol, costs_of_blocks
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.standardize import log_scale
+from rnode_dyn.numerics.checks import deferred_checks
 from rnode_dyn.numerics.seeding import seeded
 
 
@@ -103,7 +104,8 @@ def evaluate(
     device = _like(model).device
     with scored_by(model, divergence), seeded(device, seed):
         for batch in batches:
-            _score(model, batch.to(device), event, tally, bin_centre)
+            with deferred_checks():
+                _score(model, batch.to(device), event, tally, bin_centre)
         if not tally.bits:
             raise ValueError("there is no sample to evaluate: the split is empty.")
         blocks = costs_of_blocks(model, tally.passes)

@@ -80,7 +80,7 @@ def carry_at_nodes(
     for t, state in zip(times, states.unbind(), strict=True):
         if t in weights:
             integrals.add(t, weights[t], state)
-    integrals.refuse_non_finite()
+    integrals.conclude()
     log_det = rows[-1, :, 0] if solved else integrals.log_det
     return torch.cat([log_det[:, None], integrals.penalties, states[-1]], 1), solution.stats
 
@@ -113,7 +113,13 @@ class _Integrals:
         if weight.penalties:
             self.penalties = self.penalties + weight.penalties * rates[:, 1:]
 
-    def refuse_non_finite(self) -> None:
+    def conclude(self) -> None:
+        """Count what every sample took part in, and refuse what is not finite."""
+        if self.stats.nfe_per_sample is not None:
+            self.stats.nfe_per_sample = self.stats.nfe_per_sample + len(self.finite)
+        self._refuse_non_finite()
+
+    def _refuse_non_finite(self) -> None:
         """Raise for the first node that is not finite; one reading for all of them.
 
         Within ``vmap`` there is nothing to be read; what is not finite is seen in the result.

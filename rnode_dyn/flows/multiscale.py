@@ -12,6 +12,7 @@ from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult, unchanged
 from rnode_dyn.flows.standardize import standardizing
 from rnode_dyn.flows.transforms import Compose, Squeeze, Transform
+from rnode_dyn.numerics.checks import deferred_checks
 
 
 class Scale(Compose):
@@ -158,6 +159,10 @@ class MultiscaleFlow(Transform):
             The result, and Σ weight · penalty over the blocks, ``(batch,)``: zeros where no block
             weighs any.
         """
+        with deferred_checks():
+            return self._forward_weighted(x)
+
+    def _forward_weighted(self, x: Tensor) -> tuple[FlowResult, Tensor]:
         result, leaving = self.enter(x), []
         weighted = torch.zeros_like(result.log_det)
         for scale in self.scale_list():
@@ -197,19 +202,21 @@ class MultiscaleFlow(Transform):
         """Carry latent vectors (batch, dimension) back to data."""
         *leaving, last = self.split_latents(z)
         result = unchanged(last)
-        for scale in reversed(self.scale_list()):
-            if scale.split:
-                result = result._replace(z=torch.cat([result.z, leaving.pop()], dim=1))
-            result = result.then(scale.inverse(result.z))
+        with deferred_checks():
+            for scale in reversed(self.scale_list()):
+                if scale.split:
+                    result = result._replace(z=torch.cat([result.z, leaving.pop()], dim=1))
+                result = result.then(scale.inverse(result.z))
         return result.then(self.preprocess.inverse(result.z))
 
     def generate(self, z: Tensor) -> Tensor:
         """Carry latent vectors back to data without the density, which costs less."""
         *leaving, x = self.split_latents(z)
-        for scale in reversed(self.scale_list()):
-            if scale.split:
-                x = torch.cat([x, leaving.pop()], dim=1)
-            x = scale.generate(x)
+        with deferred_checks():
+            for scale in reversed(self.scale_list()):
+                if scale.split:
+                    x = torch.cat([x, leaving.pop()], dim=1)
+                x = scale.generate(x)
         return self.preprocess.generate(x)
 
     def split_latents(self, z: Tensor) -> list[Tensor]:

@@ -51,7 +51,7 @@ class Quadrature:
         rule: ``"stages"``; ``"gauss"``: the nodes of Gauss and Legendre over the block's time
             span, exact for polynomials of degree 2k − 1; ``"stratified"``: one uniformly random
             node in each of k equal parts of the span, which is unbiased. It is drawn once for a
-            solve, the same for the whole batch.
+            solve, the same for the whole batch, by the CPU's generator, where times are.
         nodes: How many, k; of nodes only.
         drawn: Nodes drawn beforehand, to use instead of new ones.
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnode_dyn.numerics.transforms import is_batched
+
 
 def as_number(value: Any) -> float | None:
     """Return any real number as a float, and ``None`` for what is none.
@@ -22,6 +24,11 @@ def as_number(value: Any) -> float | None:
     """
     if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
         return None
+    if isinstance(value, Tensor) and is_batched(value):
+        raise RuntimeError(
+            "a number that a solve is told by, such as a time, is batched by vmap, and cannot be "
+            "read there: map over starts and parameters, and ask for all times at once."
+        )
     is_entry = getattr(value, "shape", None) == () and not _is_complex(value)
     if not (isinstance(value, Real | Decimal) or is_entry):
         return None

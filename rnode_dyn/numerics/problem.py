@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rnode_dyn.numerics.calling import as_called
 from rnode_dyn.numerics.numbers import as_number, rounding_of, wants_gradient
+from rnode_dyn.numerics.structure import Structure, is_structured, mask_of
 
 # The right-hand side as the steppers call it: time is a Python float until it meets the field.
 RightHandSide = Callable[[float, Tensor], Tensor]
@@ -34,16 +35,19 @@ class ODEProblem:
         field: ``field(t, x)`` with ``t`` a 0-dim tensor and ``x`` like ``x0``; a module or any
             callable. One that takes ``(x)`` alone, or names its second argument ``t`` or
             ``time``, is called so.
-        x0: Start, of shape ``(batch, *event)``, floating.
+        x0: Start, of shape ``(batch, *event)``, floating or complex; or several such tensors, each
+            with the batch first, in a tuple, a named tuple, a dict, nested, or any class that
+            torch's pytree registry knows. The field is given the same structure, and returns it.
         t_span: ``(t0, t1)``; ``t1 < t0`` solves backwards in time. A time that is a tensor which
             wants a gradient gets one: ∂x(t1)/∂t1 = f(t1, x(t1)).
         parameters: Tensors to differentiate with respect to, besides ``x0`` and those that the
             field is found to use. Naming one that it does use changes nothing.
         error_mask: Which parts of a sample adaptive steps control the error of: a boolean tensor
-            of shape ``event``. Left out, all of it.
+            of shape ``event``, or a structure like the state's of such, or of ``True`` and
+            ``False``. Left out, all of it.
 
     Raises:
-        TypeError: if ``x0`` is not a floating tensor, or nobody could call the field.
+        TypeError: if ``x0`` is not made of floating tensors, or nobody could call the field.
         ValueError: if the time span is empty or not finite, or a shape does not fit.
 
     Example:
@@ -51,13 +55,18 @@ class ODEProblem:
         >>> problem = ODEProblem(lambda t, x: -x, torch.ones(1, 2), (0.0, 1.0))
         >>> problem.direction
         1
+        >>> swing = lambda t, x: {"angle": x["speed"], "speed": -x["angle"].sin()}
+        >>> start = {"angle": torch.ones(4), "speed": torch.zeros(4)}
+        >>> ODEProblem(swing, start, (0.0, 1.0)).structure
+        x0['angle'] (batch), x0['speed'] (batch)
     """
 
-    field: Callable[..., Tensor]
-    x0: Tensor
+    field: Callable[..., Any]
+    x0: Any
     t_span: tuple[Any, Any]
     parameters: tuple[Tensor, ...] | None = None
-    error_mask: Tensor | None = None
+    error_mask: Any = None
+    structure: Structure | None = dataclasses.field(init=False, repr=False, compare=False)
     time_rounding: float = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -66,15 +75,25 @@ class ODEProblem:
                 f"field is {self.field!r}; write a module or a function field(t, x) that returns "
                 "dx/dt."
             )
-        _check_start(self.x0)
-        span = _checked_span(self.t_span, self.x0.dtype)
+        structure = Structure(self.x0) if is_structured(self.x0) else None
+        object.__setattr__(self, "structure", structure)
+        if structure is None:
+            _check_start(self.x0)
+        span = _checked_span(self.t_span, structure.dtype if structure else self.x0.dtype)
         object.__setattr__(self, "time_rounding", max(map(rounding_of, self.t_span)))
         object.__setattr__(self, "t_span", span)
         if self.parameters is not None:
             object.__setattr__(self, "parameters", _checked_parameters(self.parameters))
         if self.error_mask is not None:
-            _check_mask(self.error_mask, self.x0.shape[1:])
+            self._check_error_mask()
         self.called  # noqa: B018  # a field that nobody could call is refused here
+
+    def _check_error_mask(self) -> None:
+        if self.structure is None:
+            _check_mask(self.error_mask, self.x0.shape[1:])
+        else:
+            row = self.structure.spread("error_mask", self.error_mask, mask_of)
+            _check_mask(row, row.shape)
 
     @cached_property
     def called(self) -> Callable[[Tensor, Tensor], Tensor]:
@@ -106,11 +125,10 @@ class ODEProblem:
         return 1 if self.span[1] > self.span[0] else -1
 
 
-def _check_start(x0: object) -> None:
-    if not isinstance(x0, Tensor) or not x0.is_floating_point():
-        given = x0.dtype if isinstance(x0, Tensor) else type(x0).__name__
+def _check_start(x0: Tensor) -> None:
+    if not x0.is_floating_point():
         raise TypeError(
-            f"x0 must be a floating tensor of shape (batch, *event), given {given}: "
+            f"x0 must be a floating tensor of shape (batch, *event), given {x0.dtype}: "
             "write x0.float() or torch.as_tensor(x0, dtype=torch.float32)."
         )
     if x0.dim() < 1:
@@ -131,7 +149,12 @@ def _checked_parameters(parameters: object) -> tuple[Tensor, ...]:
     return listed
 
 
-def _check_mask(mask: Tensor, shape: torch.Size) -> None:
+def _check_mask(mask: Any, shape: torch.Size) -> None:
+    if not isinstance(mask, Tensor):
+        raise TypeError(
+            f"error_mask is a {type(mask).__name__} for a state of one tensor; write a boolean "
+            f"tensor of shape {tuple(shape)}."
+        )
     if mask.dtype is not torch.bool or mask.shape != shape:
         raise ValueError(
             f"error_mask is {mask.dtype} of shape {tuple(mask.shape)}; write a boolean tensor of "

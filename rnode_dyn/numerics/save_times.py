@@ -11,21 +11,26 @@ from rnode_dyn.numerics.numbers import as_number, rounding_of
 _ROUNDINGS = 4
 
 
-def as_list(save_at: Any) -> list[Any]:
+def as_list(given_times: Any, name: str = "save_at") -> list[Any]:
     """Return times as a list, those that want a gradient as tensors.
+
+    Args:
+        given_times: The times.
+        name: Of the argument, for what there is to say of it.
 
     Raises:
         TypeError: if they are no list of numbers.
     """
-    is_row = not isinstance(save_at, str | bytes | dict) and getattr(save_at, "ndim", 1) == 1
+    is_text = isinstance(given_times, str | bytes | dict)
+    is_row = not is_text and getattr(given_times, "ndim", 1) == 1
     try:
-        given = list(save_at) if is_row else None
+        given = list(given_times) if is_row else None
     except TypeError:
         given = None
     if given is None or any(as_number(t) is None for t in given):
-        raise TypeError(f"save_at is {save_at!r}; write a list of times, such as [0.5, 1.0].")
+        raise TypeError(f"{name} is {given_times!r}; write a list of times, such as [0.5, 1.0].")
     if not given:
-        raise ValueError("save_at is empty; leave it out, or name the times to save the state at.")
+        raise ValueError(f"{name} is empty: name the times to return the state at.")
     return given
 
 
@@ -49,7 +54,7 @@ def save_times(
         >>> save_times((0.1, 0.7), torch.tensor([0.1, 0.4, 0.7]))
         [0.1, 0.4000000059604645, 0.7]
     """
-    times = [_at_an_end(t, span, rounding) for t in given]
+    times = [at_an_end(t, span, rounding) for t in given]
     t0, t1 = span
     ahead = 1 if t1 > t0 else -1
     outside = [t for t in times if not min(span) <= t <= max(span)]
@@ -63,8 +68,8 @@ def save_times(
     return times
 
 
-def _at_an_end(given: Any, span: tuple[float, float], rounding: float) -> float:
-    """A time, or the end of the span that it is but for rounding."""
+def at_an_end(given: Any, span: tuple[float, float], rounding: float) -> float:
+    """Return a time, or the end of the span that it is but for rounding."""
     t = as_number(given)
     t = math.nan if t is None else t
     slack = _ROUNDINGS * max(rounding_of(given), rounding) * max(abs(span[0]), abs(span[1]))

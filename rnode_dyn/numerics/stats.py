@@ -1,13 +1,20 @@
 """What a solve cost, counted while it runs."""
 
-from collections.abc import Callable
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from rnode_dyn.numerics.jacobian import Linearization, linearize
 from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
 from rnode_dyn.numerics.slope import check_slope, check_unchanged, first_evaluation, version_of
+from rnode_dyn.numerics.step_log import StepLog, StepRecord
+
+_OF_STEPS = ("accepted", "rejected", "records", "accepted_per_sample", "rejected_per_sample")
 
 
 @dataclass
@@ -24,6 +31,8 @@ class SolveStats:
             it took part, ``(batch,)``; ``None`` where all take the same steps.
         accepted_per_sample: Steps that each sample accepted; ``accepted`` is their sum.
         rejected_per_sample: Steps that each sample rejected; ``rejected`` is their sum.
+        njac: Jacobians of the field in the forward solve, by methods for stiff problems.
+        nsolve: Linear systems solved with them, one for the whole batch.
     """
 
     nfe: int = 0
@@ -34,6 +43,48 @@ class SolveStats:
     nfe_per_sample: Tensor | None = field(default=None, compare=False)
     accepted_per_sample: Tensor | None = field(default=None, compare=False)
     rejected_per_sample: Tensor | None = field(default=None, compare=False)
+    njac: int = 0
+    nsolve: int = 0
+    records: list[tuple[float, float, float, bool]] = field(
+        default_factory=list, repr=False, compare=False
+    )
+
+    def note_step(
+        self, t: float, dt: float, error: float = math.nan, accepted: bool = True
+    ) -> None:
+        """Count a step that was tried; ``error`` is a multiple of the tolerance."""
+        if accepted:
+            self.accepted += 1
+        else:
+            self.rejected += 1
+        # Bare: records are made of them when somebody asks.
+        self.records.append((t, dt, error, accepted))
+
+    @property
+    def steps(self) -> StepLog:
+        """Every step that was tried: its ``t``, ``dt``, ``error`` and whether it was accepted.
+
+        Raises:
+            ValueError: where every sample made steps of its own.
+        """
+        if self.accepted_per_sample is not None:
+            raise ValueError(
+                "with AdaptiveStep(per_sample=True) every sample makes steps of its own, and no "
+                "list tells them all: stats.accepted_per_sample and rejected_per_sample count them."
+            )
+        return StepLog([StepRecord(*record) for record in self.records])
+
+    @contextmanager
+    def steps_known(self) -> Iterator[None]:
+        """Count evaluations only: the steps made within have been counted before."""
+        before = {name: getattr(self, name) for name in _OF_STEPS}
+        for name, known in before.items():
+            setattr(self, name, copy.deepcopy(known))
+        try:
+            yield
+        finally:
+            for name, known in before.items():
+                setattr(self, name, known)
 
 
 class CountedField:
@@ -49,6 +100,7 @@ class CountedField:
         self.problem, self.stats, self.counter = problem, stats, counter
         self.is_new = True
         self.known: Tensor | None = None
+        self.linearized: tuple[tuple, Tensor, Linearization] | None = None
 
     def __call__(self, t: float, x: Tensor) -> Tensor:
         """Evaluate the field; its answer must be a slope of the state."""
@@ -69,6 +121,22 @@ class CountedField:
         if slope.requires_grad:
             slope.register_hook(self._count_vjp)
         return slope
+
+    def linearize(self, t: float, x: Tensor) -> Linearization:
+        """Return the field's derivatives; a step made again from the same start has them still."""
+        key = (t, id(x), torch.is_grad_enabled())
+        if self.linearized is None or self.linearized[0] != key:
+            time = torch.full((), t, dtype=x.dtype, device=x.device)
+            offered = getattr(self.problem.field, "jacobian", None)
+            found = linearize(self.problem.called, time, x, offered)
+            self.linearized = (key, x, found)
+            self.count("njac")
+        return self.linearized[2]
+
+    def count(self, name: str) -> None:
+        """Count one more of something in the forward solve."""
+        if self.counter == "nfe":
+            setattr(self.stats, name, getattr(self.stats, name) + 1)
 
     def _known_slope(self, t: float, x: Tensor) -> Tensor | None:
         """The slope at the start, once, where it has been evaluated before the solve: ``known``."""

@@ -50,6 +50,7 @@ from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.checkpointed import CheckpointedAdjoint
 from rnode_dyn.numerics.sensitivity.discrete import DiscreteAdjoint
 from rnode_dyn.numerics.sensitivity.interpolating import InterpolatingAdjoint
+from rnode_dyn.numerics.sensitivity.reversible import ReversibleAdjoint
 from rnode_dyn.numerics.solve import Solver
 from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
 from rnode_dyn.numerics.stepping.base import Stepping
@@ -87,6 +88,7 @@ SENSITIVITIES: dict[str, Sensitivity] = {
     "checkpointed": CheckpointedAdjoint(),
     "backsolve": BacksolveAdjoint(),
     "interpolating": InterpolatingAdjoint(),
+    "reversible": ReversibleAdjoint(),
 }
 
 # The two that every run reports are integrated whatever their weight: they cost no evaluation.

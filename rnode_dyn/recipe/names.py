@@ -60,7 +60,7 @@ UNET_KEYS = ("width", "levels", "attention")
 PATH_KEYS = ("coupling", "times", "pace")
 """Keys of a stage that only mean something in flow matching."""
 
-SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolating"]
+SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolating", "reversible"]
 BY_SAMPLE = ("discrete", "checkpointed")
 """Sensitivities that differentiate steps which every sample takes by itself."""
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.distribution import FlowDistribution
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.numerics.checks import deferred_checks
 from rnode_dyn.numerics.seeding import seeded
 from rnode_dyn.report.canvas import grid, in_rows, titled
 
@@ -33,8 +34,9 @@ def draw_samples(
         Pixels between 0 and 1, or continuous samples, ``(count, *event.shape)``.
     """
     device = next(model.parameters(), torch.empty(0)).device
-    with seeded(device, seed):
-        samples = FlowDistribution(model, event.shape, temperature).sample((count,)).cpu()
+    with seeded(device, seed), deferred_checks() as checks:
+        drawn = FlowDistribution(model, event.shape, temperature).sample((count,))
+        samples = checks.fetch(drawn)
     return samples if event.levels is None else on_levels(samples, event.levels)
 
 

@@ -21,40 +21,49 @@ class Budget:
 
 DISCRETE, CHECKPOINTED = "DiscreteAdjoint", "CheckpointedAdjoint"
 BACKSOLVE, INTERPOLATING = "BacksolveAdjoint", "InterpolatingAdjoint"
+REVERSIBLE = "ReversibleAdjoint"
 
-# One solve with fixed steps, whatever their number, and its backward pass.
+# One solve with fixed steps, whatever their number, and its backward pass, where their checks are
+# read together with those of others: within `deferred_checks()`.
 FIXED_SOLVE = {
-    DISCRETE: Budget(now=1, target=0),
-    CHECKPOINTED: Budget(now=1, target=0),
-    BACKSOLVE: Budget(now=1, target=0),
-    INTERPOLATING: Budget(now=1, target=0),
+    DISCRETE: Budget(now=0, target=0),
+    CHECKPOINTED: Budget(now=0, target=0),
+    BACKSOLVE: Budget(now=0, target=0),
+    INTERPOLATING: Budget(now=0, target=0),
+    REVERSIBLE: Budget(now=0, target=0),
 }
 FIXED_BACKWARD = {
-    DISCRETE: Budget(now=2, target=0),
-    CHECKPOINTED: Budget(now=2, target=0),
-    BACKSOLVE: Budget(now=2, target=0),
-    INTERPOLATING: Budget(now=2, target=0),
+    DISCRETE: Budget(now=0, target=0),
+    CHECKPOINTED: Budget(now=0, target=0),
+    BACKSOLVE: Budget(now=0, target=0),
+    INTERPOLATING: Budget(now=0, target=0),
+    REVERSIBLE: Budget(now=0, target=0),
 }
+# Either of the two by itself: whoever goes on with the result must know that it is sound.
+ALONE = Budget(now=1, target=1)
 # One more step of an adaptive solve, accepted or rejected: alone, and within a flow, whose error
 # control leaves the penalties out.
 ADAPTIVE_STEP = Budget(now=1, target=1)
-ADAPTIVE_STEP_OF_A_FLOW = Budget(now=2, target=1)
-# What an adaptive solve reads besides its steps.
-ADAPTIVE_START = Budget(now=5, target=5)
+ADAPTIVE_STEP_OF_A_FLOW = Budget(now=1, target=1)
+# What an adaptive solve reads besides its steps, its checks left out: the length of its first one.
+ADAPTIVE_START = Budget(now=2, target=2)
 
 # A training step of six blocks with fixed steps: the clipped gradient, the update, the figures.
 TRAINING_STEP = {
-    DISCRETE: Budget(now=29, target=1),
-    CHECKPOINTED: Budget(now=24, target=1),
-    BACKSOLVE: Budget(now=19, target=1),
-    INTERPOLATING: Budget(now=19, target=1),
+    DISCRETE: Budget(now=1, target=1),
+    CHECKPOINTED: Budget(now=1, target=1),
+    BACKSOLVE: Budget(now=1, target=1),
+    INTERPOLATING: Budget(now=1, target=1),
+    REVERSIBLE: Budget(now=1, target=1),
 }
 # The same by adaptive steps, as the CIFAR-10 recipe trains, besides what the steps themselves read.
-TRAINING_STEP_BESIDE_ADAPTIVE_STEPS = Budget(now=30, target=1)
+TRAINING_STEP_BESIDE_ADAPTIVE_STEPS = Budget(now=1, target=1)
 # What a step reads more whose figures are written down, or shown.
-WRITTEN_STEP = Budget(now=1, target=1)
+WRITTEN_STEP = Budget(now=0, target=0)
+# Figures of a device, however many.
+FIGURES = Budget(now=1, target=1)
 # A training step without a solve, whose loss and gradient are looked at once. An optimal coupling
 # is found on the host.
 MATCHING = {"independent": Budget(now=1, target=1), "minibatch-ot": Budget(now=2, target=2)}
-# Drawing samples by fixed steps through six blocks, and bringing them home.
-SAMPLING = Budget(now=7, target=1)
+# Drawing samples by fixed steps through six blocks; and bringing them home, which is the same one.
+SAMPLING = Budget(now=1, target=1)

@@ -1,5 +1,6 @@
 """The host reads no more of the device's values than the table in ``budgets.py`` allows."""
 
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
@@ -16,15 +17,18 @@ from rnode_dyn import (
     FixedStep,
     FlowDistribution,
     Heun,
+    MultiscaleFlow,
     ODEProblem,
     Recipe,
     RegularizedFlow,
     Sensitivity,
     Solver,
     SolveStats,
+    deferred_checks,
     solve,
 )
 from rnode_dyn.data.splits import Event
+from rnode_dyn.report.grids import draw_samples
 from rnode_dyn.runs.figures import read_together
 from rnode_dyn.training.loop import display
 from tests.accelerator import budgets
@@ -57,12 +61,33 @@ def points() -> Tensor:
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
 def test_a_solve_by_fixed_steps(sensitivity: Sensitivity, steps: int) -> None:
     problem = ODEProblem(field(), points(), (0.0, 1.0))
-    with host_readings() as forward:
-        solution = solve(problem, Solver(RK4(), FixedStep(1 / steps), sensitivity))
-    with host_readings() as backward:
-        solution.x.square().sum().backward()
+    with deferred_checks():
+        forward, backward = readings_of(problem, Solver(RK4(), FixedStep(1 / steps), sensitivity))
     within(budgets.FIXED_SOLVE[name_of(sensitivity)], forward)
     within(budgets.FIXED_BACKWARD[name_of(sensitivity)], backward)
+
+
+def readings_of(problem: ODEProblem, solver: Solver) -> tuple[Readings, Readings]:
+    with host_readings() as forward:
+        solution = solve(problem, solver)
+    with host_readings() as backward:
+        solution.x.square().sum().backward()
+    return forward, backward
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+def test_a_solve_that_nobody_waits_for(sensitivity: Sensitivity) -> None:
+    problem = ODEProblem(field(), points(), (0.0, 1.0))
+    for readings in readings_of(problem, Solver(RK4(), FixedStep(0.5), sensitivity)):
+        within(budgets.ALONE, readings)
+
+
+def test_the_checks_of_many_solves_are_one_reading() -> None:
+    problem, solver = ODEProblem(field(), points(), (0.0, 1.0)), Solver(RK4(), FixedStep(0.5))
+    with host_readings() as readings, deferred_checks():
+        for _ in range(3):
+            solve(problem, solver).x.square().sum().backward()
+    assert readings.count == 1, str(readings)
 
 
 def readings_of_a_step(stats: list[SolveStats], readings: list[Readings]) -> float:
@@ -76,7 +101,7 @@ def test_an_adaptive_step() -> None:
     counted, stats = [], []
     for tolerance in (1e-3, 1e-9):
         solver = Solver(Dopri5(), AdaptiveStep(tolerance, tolerance))
-        with host_readings() as readings:
+        with deferred_checks(), host_readings() as readings:
             stats.append(solve(ODEProblem(field(), points(), (0.0, 2.0)), solver).stats)
         counted.append(readings)
     each = readings_of_a_step(stats, counted)
@@ -117,6 +142,12 @@ def test_a_training_step_of_six_blocks(sensitivity: Sensitivity, tmp_path: Path)
         within(budgets.TRAINING_STEP[name_of(sensitivity)], step)
 
 
+def test_a_training_step_whose_figures_are_written_down(tmp_path: Path) -> None:
+    steps = counted_training(image_model(), batches(LOGGED + 1), IMAGES, recipe(), tmp_path)
+    step = budgets.TRAINING_STEP[budgets.CHECKPOINTED].now + budgets.WRITTEN_STEP.now
+    within(Budget(step, step), steps[LOGGED])
+
+
 def test_a_training_step_of_six_blocks_by_adaptive_steps(tmp_path: Path) -> None:
     stepping = AdaptiveStep(0.1, 0.1, first_step=1 / 6)
     model = image_model(solver=Solver(Dopri5(), stepping, CheckpointedAdjoint()))
@@ -139,15 +170,15 @@ def test_a_training_step_of_matching(coupling: str, tmp_path: Path) -> None:
     within(Budget(written, written), steps[LOGGED])
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.0, 1), (float("inf"), 0)])
-def test_a_terminal_shows_figures_at_one_reading_and_not_at_every_step(
-    seconds: float, shown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("seconds", [0.0, float("inf")])
+def test_a_terminal_shows_figures_that_have_been_read(
+    seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(display, "_SECONDS_BETWEEN_FIGURES", seconds)
     console, matching = Console(file=StringIO(), force_terminal=True), "flow-matching"
     given = (image_model(), batches(3), IMAGES, recipe(objective=matching), tmp_path, console)
     _, *steps = counted_training(*given)
-    each = budgets.MATCHING["independent"].now + shown
+    each = budgets.MATCHING["independent"].now
     assert [step.count for step in steps] == [each, each]
 
 
@@ -156,14 +187,22 @@ def test_figures_are_read_together() -> None:
     figures["d"] = torch.rand((), device="accel", dtype=torch.float32)
     with host_readings() as readings:
         read = read_together(figures)
-    within(budgets.WRITTEN_STEP, readings)
+    within(budgets.FIGURES, readings)
     assert list(read.items()) == [(name, float(figure)) for name, figure in figures.items()]
 
 
-def test_drawing_samples() -> None:
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda model: FlowDistribution(model, IMAGES.shape).sample((3,)),
+        lambda model: draw_samples(model, IMAGES, 3, 0.7, seed=4),
+    ],
+    ids=["on the device", "brought home"],
+)
+def test_drawing_samples(draw: Callable[[MultiscaleFlow], Tensor]) -> None:
     model = image_model(solver=Solver(Heun(), FixedStep(1.0))).to("accel")
     with host_readings() as readings:
-        FlowDistribution(model, IMAGES.shape).sample((3,)).cpu()
+        draw(model)
     within(budgets.SAMPLING, readings)
 
 

@@ -10,13 +10,19 @@ from rnode_dyn import (
     SSPRK33,
     SSPRK54,
     AdaptiveStep,
+    CheckpointedAdjoint,
     FixedStep,
+    Kvaerno3,
+    Kvaerno5,
     MaxStepsError,
+    NewtonError,
     NonFiniteStateError,
     ODEProblem,
     Ralston2,
     Ralston3,
     Ralston4,
+    Rodas5P,
+    Rosenbrock23,
     Solver,
     SolverError,
     StepSizeUnderflowError,
@@ -24,6 +30,7 @@ from rnode_dyn import (
     Vern7,
     Vern9,
     solve,
+    solve_ensemble,
 )
 from tests.accelerator.twins import Figures, agree, gradients
 from tests.flows.cases import ALGORITHMS, EMBEDDED, SENSITIVITIES, SmallField, name_of
@@ -31,6 +38,7 @@ from tests.flows.cases import ALGORITHMS, EMBEDDED, SENSITIVITIES, SmallField, n
 pytestmark = pytest.mark.usefixtures("accel", "double_precision")
 
 MORE = [Ralston2(), Ralston3(), Ralston4(), SSPRK33(), SSPRK54(), BS5(), Vern7(), Vern9()]
+STIFF = [Rosenbrock23(), Kvaerno3(), Kvaerno5(), Rodas5P()]
 FIXED, ADAPTIVE = FixedStep(0.25), AdaptiveStep(1e-6, 1e-6)
 
 
@@ -59,10 +67,55 @@ def test_every_sensitivity(solver: Solver, sensitivity) -> None:
     agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
 
 
+def read(solver: Solver, field: nn.Module, x0: Tensor) -> Figures:
+    x0.requires_grad_()
+    t = torch.tensor([0.7, 0.3, 0.9]).to(x0).requires_grad_()
+    solution = solve(ODEProblem(field, x0, (0.0, 1.0)), solver)
+    both = solution(t), solution.derivative(t, per_sample=True)
+    (both[0].sin().sum() + both[1].sin().sum()).backward()
+    return {"x": both[0], "slope": both[1], **gradients([x0, t, *field.parameters()])}
+
+
+def of_many(solver: Solver, fields: list[nn.Module], x0: Tensor) -> Figures:
+    stack, buffers = torch.func.stack_module_state(fields)
+    solution = solve_ensemble(ODEProblem(fields[0], x0, (0.0, 1.0)), solver, (stack, buffers))
+    solution.x.sin().sum().backward()
+    return {"x": solution.x, **gradients(list(stack.values()))}
+
+
+@pytest.mark.parametrize("stepping", [FIXED, AdaptiveStep(1e-6, 1e-6, per_sample=True)], ids=repr)
+def test_an_ensemble(stepping) -> None:
+    solver = Solver(Tsit5(), stepping)
+    agree(
+        lambda: (nn.ModuleList([SmallField(), SmallField()]), start()),
+        lambda fields, x0: of_many(solver, list(fields), x0),
+    )
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+def test_any_time_of_the_span(sensitivity) -> None:
+    solver = Solver(Tsit5(), FIXED, sensitivity)
+    agree(lambda: (SmallField(), start()), lambda *parts: read(solver, *parts))
+
+
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS, *MORE], ids=name_of)
 def test_every_algorithm_by_fixed_steps(algorithm) -> None:
     solver = Solver(algorithm, FIXED)
     agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
+
+
+@pytest.mark.parametrize("stepping", [FIXED, AdaptiveStep(1e-4, 1e-4)], ids=["fixed", "adaptive"])
+@pytest.mark.parametrize("algorithm", STIFF, ids=name_of)
+def test_methods_for_stiff_problems(algorithm, stepping) -> None:
+    solver = Solver(algorithm, stepping, CheckpointedAdjoint())
+    agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
+
+
+def test_a_singular_matrix_is_told(accel) -> None:
+    growth = 1 / (Rodas5P.tableau.gamma * 0.0625)
+    problem = ODEProblem(lambda t, x: growth * x, torch.ones(2, 1, device=accel), (0.0, 0.0625))
+    with pytest.raises(NewtonError, match="singular"):
+        solve(problem, Solver(Rodas5P(), FixedStep(0.0625)))
 
 
 @pytest.mark.parametrize("norm", ["rms", "max"])

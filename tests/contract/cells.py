@@ -16,6 +16,7 @@ from rnode_dyn import (
     InterpolatingAdjoint,
     JacobianFrobenius,
     KineticEnergy,
+    ReversibleAdjoint,
     Sensitivity,
     Solver,
     TotalDerivative,
@@ -28,6 +29,7 @@ SENSITIVITIES: dict[str, Sensitivity] = {
     "CheckpointedAdjoint": CheckpointedAdjoint(),
     "BacksolveAdjoint": BacksolveAdjoint(),
     "InterpolatingAdjoint": InterpolatingAdjoint(),
+    "ReversibleAdjoint": ReversibleAdjoint(),
 }
 DIVERGENCES = {"exact": ExactDivergence(), "hutchinson": HutchinsonDivergence()}
 REGULARIZERS = {

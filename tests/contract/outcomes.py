@@ -16,14 +16,23 @@ import torch
 from torch import Tensor
 
 import rnode_dyn
-from rnode_dyn import Dopri5, ODEProblem, RegularizedFlow, Solver, solve
+from rnode_dyn import (
+    DiscreteAdjoint,
+    Dopri5,
+    ODEProblem,
+    RegularizedFlow,
+    ReversibleAdjoint,
+    Solver,
+    solve,
+)
 from rnode_dyn.numerics.algorithms.base import Step
 from tests.contract.cells import DIVERGENCES, DT, END, REGULARIZERS, SEED, Asked, Cell
 from tests.contract.fields import Case, Made
 from tests.contract.fields.case import CONTINUOUS
-from tests.contract.reference import Attempt, Dynamics, moved_by, unrolled
+from tests.contract.reference import Attempt, Dynamics, moved_by, unrolled, unrolled_pair
 
 # A discrete adjoint differentiates the very steps; a continuous one an equation it solves itself.
+PAIR = frozenset({"ReversibleAdjoint"})
 EXACT_ERROR, CONTINUOUS_ERROR = 1e-8, 1e-4
 
 
@@ -116,20 +125,22 @@ def _values(
 
 
 def expected(cell: Cell) -> Numbers:
-    """Return what is right; the same for every sensitivity."""
-    return _expected(cell.case, cell.adaptive, cell.asked)
+    """Return what is right; the same for every sensitivity but the one that steps a pair."""
+    return _expected(cell.case, cell.adaptive, cell.asked, cell.sensitivity in PAIR)
 
 
 @functools.lru_cache(maxsize=64)
-def _expected(case: Case, adaptive: bool, asked: Asked) -> Numbers:
-    attempts = _tried(case, asked) if adaptive else FIXED
-    return referred(case, asked, attempts, adaptive)
+def _expected(case: Case, adaptive: bool, asked: Asked, pair: bool) -> Numbers:
+    attempts = _tried(case, asked, pair) if adaptive else FIXED
+    return referred(case, asked, attempts, adaptive, pair)
 
 
 FIXED = (Attempt(0.0, DT), Attempt(DT, END - DT))
 
 
-def referred(case: Case, asked: Asked, attempts: Sequence[Attempt], adaptive: bool) -> Numbers:
+def referred(
+    case: Case, asked: Asked, attempts: Sequence[Attempt], adaptive: bool, pair: bool = False
+) -> Numbers:
     """Return what the reference computes over given steps."""
     made, times = case.build(), _Times.of(asked)
     x = made.x.requires_grad_()
@@ -140,7 +151,12 @@ def referred(case: Case, asked: Asked, attempts: Sequence[Attempt], adaptive: bo
     begin = x
     if asked.times and asked.divergence is None:
         begin = moved_by(dynamics, {"z": x}, times.start, -1.0)["z"]
-    states = unrolled(dynamics, begin, attempts)
+    coupling = ReversibleAdjoint().coupling
+    states = (
+        unrolled_pair(dynamics, begin, attempts, coupling)
+        if pair
+        else unrolled(dynamics, begin, attempts)
+    )
     first, middle, last = states[0], states[len(states) // 2], states[-1]
     if asked.times:
         last = moved_by(dynamics, last, times.end, 1.0)
@@ -162,18 +178,20 @@ class _Noting(Dopri5):
     def advance(
         self, rhs: Any, t: float, dt: float, x: Tensor, slope: Tensor | None = None
     ) -> Step:
-        self.tried.append((t, dt))
+        if dt > 0:  # a pair also steps back
+            self.tried.append((t, dt))
         return super().advance(rhs, t, dt, x, slope)
 
 
 @torch.no_grad()
-def _tried(case: Case, asked: Asked) -> tuple[Attempt, ...]:
+def _tried(case: Case, asked: Asked, pair: bool) -> tuple[Attempt, ...]:
     """The steps that the adaptive stepping tries; one that is not kept is tried again, shorter."""
     tried: list[tuple[float, float]] = []
     cell = Cell(case, "DiscreteAdjoint", True, Asked(asked.divergence, asked.penalties))
     made = case.build()
     torch.manual_seed(SEED)
-    solver = Solver(_Noting(tried), cell.solver.stepping)
+    sensitivity = ReversibleAdjoint() if pair else DiscreteAdjoint()
+    solver = Solver(_Noting(tried), cell.solver.stepping, sensitivity)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _values(cell, solver, made.field, made.x, _Times.of(cell.asked))

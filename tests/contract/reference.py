@@ -110,21 +110,49 @@ def unrolled(dynamics: Dynamics, x: Tensor, attempts: Sequence[Attempt]) -> list
 
     A step that was not kept is made all the same: the field may draw, or count.
     """
-    y = {"z": x, **{name: x.new_zeros(len(x)) for name in dynamics.adds}}
+    y = _begun(dynamics, x)
     states, slope = [y], None
     for attempt in attempts:
-        slopes = [dynamics(attempt.t, y) if slope is None else slope]
-        for row, c in zip(A, C[1:], strict=True):
-            slopes.append(
-                dynamics(attempt.t + float(c) * attempt.dt, _plus(y, attempt.dt, row, slopes))
-            )
-        end = _plus(y, attempt.dt, B, slopes)
-        last = dynamics(attempt.t + attempt.dt, end)
-        slope = last if attempt.kept else slopes[0]
+        end, first, last = _stepped(dynamics, attempt.t, attempt.dt, y, slope)
+        slope = last if attempt.kept else first
         if attempt.kept:
             y = end
             states.append(y)
     return states
+
+
+def unrolled_pair(
+    dynamics: Dynamics, x: Tensor, attempts: Sequence[Attempt], strength: float
+) -> list[State]:
+    """The same of the first state of a reversible pair; the last step needs no second one."""
+    y = z = _begun(dynamics, x)
+    states, slope = [y], None
+    for attempt in attempts:
+        inner, first, _ = _stepped(dynamics, attempt.t, attempt.dt, z, slope)
+        slope = first if z is y else None
+        if attempt.kept:
+            y = {name: inner[name] + strength * (y[name] - z[name]) for name in y}
+            states.append(y)
+            if attempt is not attempts[-1]:
+                back, *_ = _stepped(dynamics, attempt.t + attempt.dt, -attempt.dt, y, None)
+                z = {name: z[name] + y[name] - back[name] for name in y}
+                slope = None
+    return states
+
+
+def _begun(dynamics: Dynamics, x: Tensor) -> State:
+    return {"z": x, **{name: x.new_zeros(len(x)) for name in dynamics.adds}}
+
+
+def _stepped(
+    dynamics: Dynamics, t: float, dt: float, y: State, slope: State | None
+) -> tuple[State, State, State]:
+    """Where a step ends, the slope that it began with, and the one at its end."""
+    slopes = [dynamics(t, y) if slope is None else slope]
+    for row, c in zip(A, C[1:], strict=True):
+        slopes.append(dynamics(t + float(c) * dt, _plus(y, dt, row, slopes)))
+    end = _plus(y, dt, B, slopes)
+    return end, slopes[0], dynamics(t + dt, end)
 
 
 def moved_by(dynamics: Dynamics, y: State, t: Tensor, direction: float) -> State:

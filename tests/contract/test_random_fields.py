@@ -1,4 +1,4 @@
-"""Random modules made of the parts that trip adjoints up, under all four sensitivities.
+"""Random modules made of the parts that trip adjoints up, under all five sensitivities.
 
 Each is right as autograd has it through the unrolled reference, or refused with a sentence; one
 that neither draws nor changes is never refused.

@@ -23,6 +23,7 @@ from rnode_dyn import (
     InterpolatingAdjoint,
     MultiscaleFlow,
     Quadrature,
+    ReversibleAdjoint,
     Solver,
     build_model,
     load_recipe,
@@ -47,6 +48,7 @@ SENSITIVITIES = [
     CheckpointedAdjoint(every=2),
     BacksolveAdjoint(),
     InterpolatingAdjoint(),
+    ReversibleAdjoint(),
 ]
 MODELS = [
     (multiscale, RK4()),

@@ -28,6 +28,7 @@ from rnode_dyn import (
     JacobianFrobenius,
     KineticEnergy,
     Midpoint,
+    ReversibleAdjoint,
     Solver,
     TotalDerivative,
     Tsit5,
@@ -45,6 +46,7 @@ SENSITIVITIES = [
     CheckpointedAdjoint(),
     BacksolveAdjoint(),
     InterpolatingAdjoint(),
+    ReversibleAdjoint(),
 ]
 DIVERGENCES = [
     HutchinsonDivergence("gaussian"),

@@ -249,6 +249,24 @@ def test_evaluations_are_those_of_the_state_and_the_nodes(pair: dict[str, Any], 
     assert flow.stats.nvjp == 8 + 1 + nodes
 
 
+def test_where_samples_step_by_themselves_each_meets_all_nodes() -> None:
+    solver = Solver(Dopri5(), AdaptiveStep(1e-8, 1e-8, per_sample=True))
+    flow = RegularizedFlow(SmallField(), solver, ExactDivergence(), REGULARIZERS, quadrature=GAUSS)
+    x = torch.randn(3, 4)
+    together, taken = flow(x), flow.stats.nfe_per_sample
+    for row, sample in enumerate(x):
+        _, log_det, penalties = flow(sample[None])
+        torch.testing.assert_close(together.log_det[row, None], log_det)
+        torch.testing.assert_close(
+            {name: value[row, None] for name, value in together.penalties.items()}, penalties
+        )
+    flow.trajectory(x, [0.0, *GAUSS.draw(x).over((0.0, 1.0)), 1.0])  # type: ignore[union-attr]
+    of_states = flow.stats.nfe_per_sample
+    assert taken is not None
+    assert of_states is not None
+    assert torch.equal(taken, of_states + 3)
+
+
 def test_products_are_taken_at_the_nodes_alone() -> None:
     products = []
 

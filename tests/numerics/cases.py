@@ -32,6 +32,7 @@ from rnode_dyn import (
     Ralston2,
     Ralston3,
     Ralston4,
+    ReversibleAdjoint,
     Tsit5,
     Vern7,
     Vern9,
@@ -63,7 +64,7 @@ ALGORITHMS = (
 EMBEDDED = tuple(a for a in ALGORITHMS if a.embedded_order is not None)
 EXACT = (DiscreteAdjoint(), CheckpointedAdjoint(), CheckpointedAdjoint(every=3))
 CONTINUOUS = (BacksolveAdjoint(), BacksolveAdjoint(seminorm=False), InterpolatingAdjoint())
-SENSITIVITIES = (*EXACT, *CONTINUOUS)
+SENSITIVITIES = (*EXACT, *CONTINUOUS, ReversibleAdjoint())
 FORWARD: Span = (0.0, 1.0)
 REVERSED: Span = (1.0, 0.0)
 

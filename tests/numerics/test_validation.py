@@ -38,7 +38,6 @@ def saving(*times: float, span: tuple[float, float] = (0.0, 1.0)) -> Callable[[]
 
 REFUSED = {
     "integer start": (lambda: problem(x0=torch.ones(2, 3, dtype=torch.int64)), TypeError, "float"),
-    "complex start": (lambda: problem(x0=X0.to(torch.complex64)), TypeError, "floating"),
     "list as start": (lambda: problem(x0=[1.0, 2.0]), TypeError, "as_tensor"),
     "scalar start": (lambda: problem(x0=X0[0, 0]), ValueError, "batch dimension"),
     "start of nothing": (lambda: problem(x0=X0[:0]), ValueError, "nothing to solve for"),

@@ -20,6 +20,7 @@ from rnode_dyn import (
     LogitTransform,
     Recipe,
     RecipeError,
+    ReversibleAdjoint,
     Shift,
     build_model,
 )
@@ -104,6 +105,7 @@ def test_solver_and_divergence_are_as_the_recipe_says() -> None:
         ("checkpointed", CheckpointedAdjoint()),
         ("backsolve", BacksolveAdjoint()),
         ("interpolating", InterpolatingAdjoint()),
+        ("reversible", ReversibleAdjoint()),
     ],
 )
 def test_sensitivities_are_as_the_recipe_says(name: str, kind: object) -> None:

@@ -39,6 +39,7 @@ class Step:
         error: Estimate of the local error, where the method has one.
         end_slope: The field at the end, once somebody has evaluated it.
         ends_at: End time, where ``t + dt`` misses it by rounding.
+        failure: Why there is no end, where equations could not be solved; ``x1`` is NaN then.
 
     Attributes:
         dense_slopes: The slopes that dense output is made of, once it has evaluated more of them.
@@ -52,6 +53,7 @@ class Step:
     error: Tensor | None = None
     end_slope: Tensor | None = field(default=None, repr=False)
     ends_at: float | None = None
+    failure: str | None = field(default=None, kw_only=True)
     dense_slopes: tuple[Tensor, ...] | None = field(default=None, init=False, repr=False)
     kept_slopes: int = field(default=0, init=False, repr=False)
     keeps_end: bool = field(default=False, init=False, repr=False)
@@ -98,6 +100,20 @@ class Algorithm(ABC):
     def embedded_order(self) -> int | None:
         """Order of the solution that the error estimate compares with; ``None`` without one."""
         return None
+
+    @property
+    def interpolation_order(self) -> int:
+        """Order of dense output: within one step its error is O(dt^(order + 1)).
+
+        Over a solve, states between the steps converge at this order plus one, and no faster than
+        the method itself.
+        """
+        return min(self.order, 3) if self.order <= 4 else self.order
+
+    @property
+    def is_implicit(self) -> bool:
+        """Whether a step solves equations, with the field's Jacobian."""
+        return False
 
     @property
     def backpropagates(self) -> bool:

@@ -42,6 +42,12 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
         """Order of the embedded solution."""
         return self.lower_order
 
+    @property
+    def interpolation_order(self) -> int:
+        """The degree of the tableau's own interpolant, where it has one."""
+        own = self.tableau.interpolant
+        return super().interpolation_order if own is None else len(own[0])
+
     def advance(
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
     ) -> Step:

@@ -14,21 +14,20 @@ from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.by_sample import discrete_by_sample
 from rnode_dyn.numerics.sensitivity.discrete import DiscreteAdjoint
 from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps, wants_a_gradient
+from rnode_dyn.numerics.sensitivity.reversible import ReversibleAdjoint
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
 
-class WithEvents(NamedTuple):
-    """What a solve with events returns.
+class Happened(NamedTuple):
+    """What was found of each event.
 
     Attributes:
-        x: The states at the times that were asked for.
-        times: The times of each event.
-        states: The states at each event.
+        times: Its times.
+        states: The states then.
     """
 
-    x: Tensor
     times: tuple[Tensor, ...]
     states: tuple[Tensor, ...]
 
@@ -55,42 +54,79 @@ def checked_events(events: Any, times: Sequence[Any]) -> tuple[Event, ...]:
     return tuple(given)
 
 
-def integrate_with_events(
-    problem: ODEProblem,
-    integrator: Integrator,
-    sensitivity: Sensitivity,
-    times: Sequence[float],
-    stats: SolveStats,
-    events: Sequence[Event],
-) -> WithEvents:
-    """Solve, each sample up to its own end.
+class EventSearch(Sensitivity):
+    """Solves each sample up to its own end, by the sensitivity of the solver.
 
-    Raises:
-        ValueError: if a gradient is wanted that the sensitivity cannot give.
+    Args:
+        events: What to look for, given the states as they are stepped.
+        sensitivity: The solver's.
+
+    Attributes:
+        happened: What the first solve found.
     """
-    _refuse_other_sensitivities(problem, sensitivity)
-    refuse_opaque_steps(problem, integrator)
-    batch = len(problem.x0)
-    field = SampleField(CountedField(problem, stats), batch)
-    watch = EventWatch(events, integrator.algorithm, field, batch, problem.direction)
-    x = discrete_by_sample(problem, integrator, times, field, watch)
-    tables = [found.tables(problem.x0) for found in watch.found]
-    # One that ends a solve can happen once.
-    rows = [
-        (_only(t), _only(x)) if event.terminate else (t, x)
-        for event, (t, x) in zip(events, tables, strict=True)
-    ]
-    return WithEvents(x, tuple(t for t, _ in rows), tuple(x for _, x in rows))
+
+    def __init__(self, events: Sequence[Event], sensitivity: Sensitivity) -> None:
+        self.events, self.sensitivity = tuple(events), sensitivity
+        self.happened: Happened | None = None
+
+    def integrate(
+        self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
+    ) -> Tensor:
+        """Return the states at ``times``; what has ended keeps its state.
+
+        Raises:
+            ValueError: if a gradient is wanted that the sensitivity cannot give, or the algorithm
+                does not step samples by themselves.
+        """
+        _refuse_other_algorithms(integrator)
+        _refuse_other_sensitivities(problem, self.sensitivity)
+        refuse_opaque_steps(problem, integrator)
+        batch = len(problem.x0)
+        field = SampleField(CountedField(problem, stats), batch)
+        watch = EventWatch(self.events, integrator.algorithm, field, batch, problem.direction)
+        x = discrete_by_sample(problem, integrator, times, field, watch)
+        if self.happened is None:
+            self.happened = self._read(watch, problem.x0)
+        return x
+
+    def _read(self, watch: EventWatch, like: Tensor) -> Happened:
+        tables = [found.tables(like) for found in watch.found]
+        # One that ends a solve can happen once.
+        pairs = [
+            (_only(t), _only(x)) if event.terminate else (t, x)
+            for event, (t, x) in zip(self.events, tables, strict=True)
+        ]
+        return Happened(tuple(t for t, _ in pairs), tuple(x for _, x in pairs))
 
 
 def _only(table: Tensor) -> Tensor:
     return table[0] if len(table) else table.new_full(table.shape[1:], torch.nan)
 
 
+def _refuse_other_algorithms(integrator: Integrator) -> None:
+    algorithm = integrator.algorithm
+    if algorithm.is_implicit:
+        raise ValueError(
+            f"{algorithm.name} solves for all samples at one time, and with events each has its "
+            "own: take an explicit method such as Tsit5(), or leave events out."
+        )
+    if integrator.parameters:
+        raise ValueError(
+            f"{algorithm.name} steps by a network that knows the length of the step, and with "
+            "events each sample's is its own: take a method such as Tsit5(), or leave events out."
+        )
+
+
 def _refuse_other_sensitivities(problem: ODEProblem, sensitivity: Sensitivity) -> None:
-    if isinstance(sensitivity, DiscreteAdjoint) or not wants_a_gradient(problem):
-        return
-    raise ValueError(
-        f"{type(sensitivity).__name__} does not see how events move with what the solve starts "
-        "from: take DiscreteAdjoint(), or solve under torch.no_grad()."
-    )
+    name = type(sensitivity).__name__
+    steps_pairs = isinstance(sensitivity, ReversibleAdjoint)
+    if steps_pairs:
+        raise ValueError(
+            f"{name} steps a pair of states of the whole batch, and with events every sample "
+            "steps by itself: take DiscreteAdjoint()."
+        )
+    if not isinstance(sensitivity, DiscreteAdjoint) and wants_a_gradient(problem):
+        raise ValueError(
+            f"{name} does not see how events move with what the solve starts from: take "
+            "DiscreteAdjoint(), or solve under torch.no_grad()."
+        )

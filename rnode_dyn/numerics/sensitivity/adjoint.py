@@ -1,17 +1,19 @@
 """Hooking a backward pass of our own into autograd; what all adjoints share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnode_dyn.numerics.checks import collecting, collector, deferred_checks, retelling
 from rnode_dyn.numerics.errors import SolverError, first_line
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState, other_random_state, same_state
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.sensitivity.gradient_watch import said_of_the_backward_pass
 from rnode_dyn.numerics.sensitivity.hooks import histories_cut, hooks_at_rest
 from rnode_dyn.numerics.sensitivity.naming import described
 from rnode_dyn.numerics.sensitivity.once import once
@@ -19,8 +21,6 @@ from rnode_dyn.numerics.sensitivity.reach import Reach
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 from rnode_dyn.numerics.stepping.integrator import Integrator
 from rnode_dyn.numerics.transforms import is_batched, within_transform
-
-_BACKWARD = "in the backward pass"
 
 Gradients = tuple[Tensor, Sequence[Tensor | None]]
 
@@ -48,10 +48,20 @@ class AdjointRun(ABC):
         self.forward_field = CountedField(problem, stats)
         self.backward_field = CountedField(problem, stats, "nfe_backward")
         self.autocast = _autocast_as_now(problem.x0.device.type)
+        self.checks = collector()
         self.name = "this sensitivity"
         self.written: list[tuple[Tensor, Tensor]] = []
         self.read: list[tuple[Tensor, int]] = []
         self.draws = False
+
+    @contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Go on as when the solve was made: in its autocast, and with who collected its checks.
+
+        Autograd's thread for a device knows nothing of either.
+        """
+        with torch.no_grad(), self.autocast(), collecting(self.checks):
+            yield
 
     def look(self) -> None:
         """Evaluate the field where the solve begins, and see what it uses and changes.
@@ -170,7 +180,7 @@ class _Attached(torch.autograd.Function):
             )
         inputs, kept = ctx.saved_tensors[: ctx.inputs], ctx.saved_tensors[ctx.inputs :]
         ctx.run.refuse_changes()
-        with torch.no_grad(), ctx.run.autocast(), _said_of_the_backward_pass():
+        with ctx.run.resumed(), retelling(said_of_the_backward_pass), deferred_checks():
             grad_x0, grad_parameters = ctx.run.backward(grad, kept)
         return (None, None, *once(ctx.name, (grad_x0, *grad_parameters), (*inputs, grad)))
 
@@ -240,24 +250,6 @@ def _plus(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
     if total is None or gradient is None:
         return total if gradient is None else gradient
     return total + gradient
-
-
-class _said_of_the_backward_pass:  # noqa: N801  # a context manager, read as a phrase
-    """Make an error of the backward solve say that it is one."""
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SolverError) and not error.reason.startswith(_BACKWARD):
-            raise type(error)(
-                f"{_BACKWARD}: {error.reason}",
-                t=error.t,
-                dt=error.dt,
-                steps=error.steps,
-                nfe=error.nfe,
-                worst_sample=error.worst_sample,
-            ) from error
 
 
 def _autocast_as_now(device_type: str) -> Any:

@@ -10,7 +10,6 @@ from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import AdjointRun
 from rnode_dyn.numerics.sensitivity.continuous import ContinuousAdjoint, ContinuousRun
 from rnode_dyn.numerics.stats import SolveStats
-from rnode_dyn.numerics.stepping.dense import StateReader
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
@@ -34,7 +33,7 @@ class BacksolveRun(ContinuousRun):
     def forward(self, x0: Tensor) -> Tensor:
         """Solve, keeping the saved states and the end."""
         end, end_slope = x0, None
-        reader = StateReader(self.integrator.algorithm, self.forward_field, self.times)
+        reader = self.integrator.reader(self.forward_field, self.times)
         states = [state for _, state in reader.at_start(self.problem.span[0], x0)]
         for step in self._forward_steps():
             states += [state for _, state in reader.within(step)]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from rnode_dyn.numerics.algorithms.base import Algorithm
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.integrator import Integrator
@@ -15,6 +16,9 @@ class Sensitivity(ABC):
 
     def check(self, algorithm_parameters: Sequence[Tensor]) -> None:  # noqa: B027  # most can
         """Raise ``ValueError`` where an algorithm with these parameters cannot be used."""
+
+    def check_algorithm(self, algorithm: Algorithm) -> None:  # noqa: B027  # most take any
+        """Raise ``ValueError`` where an algorithm cannot be used, whatever its parameters."""
 
     def check_by_sample(self) -> None:
         """Raise ``ValueError`` where it cannot differentiate steps that each sample takes alone."""

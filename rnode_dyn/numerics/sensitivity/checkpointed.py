@@ -12,7 +12,7 @@ from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients, add_up
 from rnode_dyn.numerics.sensitivity.checkpointed_by_sample import SampleCheckpointedRun
 from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
-from rnode_dyn.numerics.sensitivity.gradient_watch import GradientWatch
+from rnode_dyn.numerics.sensitivity.gradient_watch import OTHER_STEP, GradientWatch
 from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
 from rnode_dyn.numerics.sensitivity.replay import (
     Mark,
@@ -78,7 +78,7 @@ class CheckpointedRun(AdjointRun):
     def forward(self, x0: Tensor) -> Tensor:
         """Solve, remembering where each step began and how long it was."""
         self.segments, self.kept = [], []
-        reader = StateReader(self.integrator.algorithm, self.forward_field, self.times)
+        reader = self.integrator.reader(self.forward_field, self.times)
         states, end = [state for _, state in reader.at_start(self.problem.span[0], x0)], x0
         for step in self._steps():
             segment = self._segment_for(step)
@@ -123,7 +123,7 @@ class CheckpointedRun(AdjointRun):
                 last = i + 1 == len(kept)
                 same.append(is_same(*((end.norm(), self.end_size) if last else (end, kept[i + 1]))))
                 watch.note(adjoint, self.segments[i].steps[0].t, -self.segments[i].steps[0].dt)
-        watch.conclude_all(totals, adjoint, self.problem.span[0], same)
+        watch.conclude_all(totals, self.problem.span[0], same, OTHER_STEP)
         return (adjoint + grad[0] if self.saves_start else adjoint), totals
 
     def _differentiate(

@@ -10,7 +10,7 @@ from torch import Tensor
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import AdjointRun, Gradients, add_up
 from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
-from rnode_dyn.numerics.sensitivity.gradient_watch import GradientWatch
+from rnode_dyn.numerics.sensitivity.gradient_watch import OTHER_STEP, GradientWatch
 from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
@@ -101,7 +101,7 @@ class SampleCheckpointedRun(AdjointRun):
             adjoint = adjoint.index_copy(0, places, by_x)
             totals = add_up(totals, gradients)
             watch.note_samples(by_x, made.stretch, self.batch)
-        watch.conclude_all(totals, adjoint, self.problem.span[0], same)
+        watch.conclude_all(totals, self.problem.span[0], same, OTHER_STEP)
         saves_start = self.times[0] == self.problem.span[0]
         return (adjoint + grad[0] if saves_start else adjoint), totals
 

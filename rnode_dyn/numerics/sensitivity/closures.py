@@ -1,6 +1,6 @@
 """Finding tensors that a field uses, that need a gradient, and that nobody has named."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor
 
@@ -30,6 +30,11 @@ def refuse_unnamed_tensors(output: Tensor, known: Iterable[Tensor], field: Calla
 
 def unnamed_leaf(output: Tensor, known: Iterable[Tensor]) -> Tensor | None:
     """Return a leaf that the graph of ``output`` reaches and ``known`` does not cover."""
+    return next(leaves_behind(output, known), None)
+
+
+def leaves_behind(output: Tensor, known: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield the leaves that the graph of ``output`` reaches without passing by one of ``known``."""
     known = tuple(known)
     leaves = {id(tensor) for tensor in (*known, ANCHOR) if tensor.is_leaf}
     seen = {tensor.grad_fn for tensor in known if tensor.grad_fn is not None}
@@ -41,6 +46,5 @@ def unnamed_leaf(output: Tensor, known: Iterable[Tensor]) -> Tensor | None:
         seen.add(node)
         variable = getattr(node, "variable", None)
         if variable is not None and id(variable) not in leaves:
-            return variable
+            yield variable
         stack.extend(parent for parent, _ in node.next_functions)
-    return None

@@ -7,11 +7,15 @@ saved state adds its own gradient to a when the solve passes its time.
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.algorithms.base import Step
+from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.checks import check, retelling
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients
@@ -19,6 +23,8 @@ from rnode_dyn.numerics.sensitivity.closures import refuse_unnamed_tensors
 from rnode_dyn.numerics.sensitivity.naming import described
 from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
+from rnode_dyn.numerics.stepping.base import Stepping
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
@@ -100,18 +106,12 @@ class ContinuousRun(AdjointRun):
             self.same.append(is_same(again, before))
 
     def _refuse_another_field(self) -> None:
-        if self.same and not bool(torch.stack(self.same).all()):
-            raise RuntimeError(
-                f"the field that {self.name} goes back along is not the one it solved: at the same "
-                "time and state it comes out different now, so that it depends on something that "
-                "changes (a counter, a buffer put in another's place, numbers drawn from "
-                "elsewhere): keep it fixed from the solve to its gradient, or take "
-                "DiscreteAdjoint()."
-            )
+        if self.same:
+            check(torch.stack(self.same).all(), partial(_another_field, self.name))
 
     def _solve_back(self, grad: Tensor) -> Gradients:
         adjoint = torch.zeros_like(grad[0])
-        gradient = adjoint.new_zeros(sum(p.numel() for p in self.parameters))
+        gradient = adjoint.new_zeros(self._size())
         for row, start, end in self._spans():
             if row is not None:
                 adjoint = adjoint + grad[row]
@@ -130,27 +130,41 @@ class ContinuousRun(AdjointRun):
         yield from zip(rows, reversed(self.times), ends, strict=True)
 
     def _solve(self, y: Tensor, t_span: tuple[float, float]) -> Tensor:
-        integrator = self.integrator
-        counts = SolveStats()
-        try:
-            for step in integrator.stepping.steps(
-                integrator.algorithm, self.slopes, y, t_span, counts, self.error_norm()
-            ):
+        algorithm, stepping = self.integrator.algorithm, self._stepping(len(y))
+        counts, norm = SolveStats(), self.error_norm()
+        with retelling(self._of_samples):
+            for step in stepping.steps(algorithm, self.slopes, y, t_span, counts, norm):
                 y = step.x1
-        except SolverError as error:
-            # The flat state has no samples; say which one the failing entry belongs to.
-            error.worst_sample = self._sample_of(error.worst_sample)
-            error.nfe = self.stats.nfe + self.stats.nfe_backward
-            raise
         return y
+
+    def _stepping(self, entries: int) -> Stepping:
+        """The stepping; tolerances of each entry of a sample are laid out along the vector.
+
+        A part of the adjoint has the tolerance of its part of the state, the gradient the least.
+        """
+        stepping, x0 = self.integrator.stepping, self.problem.x0
+        if not isinstance(stepping, AdaptiveStep):
+            return stepping
+        of_parameters = self._size()
+
+        def along(tolerance: Any) -> Any:
+            if isinstance(tolerance, float):
+                return tolerance
+            parts = [tolerance.expand(x0.shape).reshape(-1)]
+            parts *= (entries - of_parameters) // x0.numel()
+            return torch.cat([*parts, tolerance.min().expand(of_parameters)])
+
+        return replace(stepping, rtol=along(stepping.rtol), atol=along(stepping.atol))
 
     def _forward_steps(self) -> Iterator[Step]:
         """The steps of the forward solve."""
         return self.integrator.steps(self.problem, self.forward_field, self.stats)
 
-    def _sample_of(self, entry: int) -> int:
+    def _of_samples(self, error: SolverError) -> SolverError:
+        """The flat state has no samples; say which one the failing entry belongs to."""
         size, batch = self.problem.x0[0].numel(), len(self.problem.x0)
-        return (entry // size) % batch
+        nfe = self.stats.nfe + self.stats.nfe_backward
+        return error.changed(worst_sample=(error.worst_sample // size) % batch, nfe=nfe)
 
     def vjp(self, t: float, x: Tensor, adjoint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return f, aᵀ ∂f/∂x and the flat aᵀ ∂f/∂θ."""
@@ -165,27 +179,64 @@ class ContinuousRun(AdjointRun):
         return slope.detach(), by_x, self._flat(by_parameters)
 
     def _size(self) -> int:
-        return sum(p.numel() for p in self.parameters)
+        """How many real numbers the parameters are."""
+        return sum(map(_real_numbers, self.parameters))
 
     def _flat(self, gradients: Sequence[Tensor | None]) -> Tensor:
         self.used = [was or now is not None for was, now in zip(self.used, gradients, strict=True)]
         parts = [
-            (torch.zeros_like(p) if gradient is None else gradient).reshape(-1)
+            _as_real(torch.zeros_like(p) if gradient is None else gradient)
             for p, gradient in zip(self.parameters, gradients, strict=True)
         ]
         return torch.cat(parts) if parts else self.problem.x0.new_zeros(0)
 
     def _per_parameter(self, gradient: Tensor) -> list[Tensor | None]:
         """Cut the flat gradient up; a parameter that the field never uses has none."""
-        parts = gradient.split([p.numel() for p in self.parameters]) if self.parameters else ()
+        sizes = [_real_numbers(p) for p in self.parameters]
+        parts = gradient.split(sizes) if self.parameters else ()
         return [
-            part.view_as(p).to(p.dtype) if used else None
+            _as_parameter(part, p) if used else None
             for part, p, used in zip(parts, self.parameters, self.used, strict=True)
         ]
 
 
+def _real_numbers(parameter: Tensor) -> int:
+    return parameter.numel() * (2 if parameter.is_complex() else 1)
+
+
+def _as_real(gradient: Tensor) -> Tensor:
+    """A gradient as a row of real numbers: real and imaginary parts are integrated alike."""
+    if gradient.is_complex():
+        gradient = torch.view_as_real(gradient.resolve_conj())
+    return gradient.reshape(-1)
+
+
+def _as_parameter(part: Tensor, parameter: Tensor) -> Tensor:
+    if parameter.is_complex():
+        part = torch.complex(*part.reshape(*parameter.shape, 2).unbind(-1))
+    return part.view_as(parameter).to(parameter.dtype)
+
+
+def _another_field(name: str) -> RuntimeError:
+    return RuntimeError(
+        f"the field that {name} goes back along is not the one it solved: at the same time and "
+        "state it comes out different now, so that it depends on something that changes (a "
+        "counter, a buffer put in another's place, numbers drawn from elsewhere): keep it fixed "
+        "from the solve to its gradient, or take DiscreteAdjoint()."
+    )
+
+
 class ContinuousAdjoint(Adjoint):
     """An adjoint of the ODE, stepped by the forward solve's algorithm."""
+
+    def check_algorithm(self, algorithm: Algorithm) -> None:
+        """Refuse an implicit method: the adjoint is one vector, whose matrix would be of all."""
+        if algorithm.is_implicit:
+            raise ValueError(
+                f"{type(self).__name__} would solve the adjoint equation by {algorithm.name}, with "
+                "a matrix as large as the whole batch and all parameters: take DiscreteAdjoint() "
+                "or CheckpointedAdjoint(), whose gradient is exact."
+            )
 
     def check(self, algorithm_parameters: Sequence[Tensor]) -> None:
         """Refuse a hypersolver: its network corrects steps of the state, not of the adjoint."""

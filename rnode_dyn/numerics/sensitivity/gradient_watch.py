@@ -1,35 +1,49 @@
 """Noticing that a gradient stopped being finite on its way back through the steps."""
 
 from collections.abc import Sequence
-from typing import NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.errors import NonFiniteStateError
+from rnode_dyn.numerics.checks import check, deferred_checks
+from rnode_dyn.numerics.errors import (
+    BACKWARD,
+    NonFiniteStateError,
+    SolverError,
+    is_of_the_gradient,
+)
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.by_sample.step import Stretch, rows
 from rnode_dyn.numerics.stepping.error_norm import worst_sample
 from rnode_dyn.numerics.transforms import is_batched
 
-# One for the whole batch, or one a sample.
-_Number = float | np.ndarray
-
-_OTHER_STEP = (
+OTHER_STEP = (
     "a step that CheckpointedAdjoint made again came out different: the field depends on something "
     "that changes between two evaluations, and that is neither torch's random numbers nor a tensor "
     "it writes to at its first evaluation; keep such things fixed during a solve, or take "
     "DiscreteAdjoint()."
 )
+"""What to say of the steps of CheckpointedAdjoint."""
+
+# One for the whole batch, or one a sample.
+_Number = float | np.ndarray
+Place = tuple[_Number, _Number]
+
+
+def said_of_the_backward_pass(error: SolverError) -> SolverError:
+    """Make an error of a backward solve say that it is one."""
+    if is_of_the_gradient(error):
+        return error
+    return error.changed(reason=f"{BACKWARD}: {error.reason}")
 
 
 class GradientWatch:
-    """Notes which samples' gradients are finite, step by step, and raises at the end.
+    """Notes which samples' gradients are finite, step by step, and checks them at the end.
 
-    The notes of a GPU are read together, so that it is waited for once in a backward pass. In
-    float16 autocast nothing is noted: gradients overflow there by design, and the scaler skips the
-    update.
+    The notes of a GPU are one check, so that it is waited for once in a backward pass, or not at
+    all where the checks are read later. In float16 autocast nothing is noted: gradients overflow
+    there by design, and the scaler skips the update.
 
     Args:
         stats: The solve's cost so far, for the error.
@@ -41,20 +55,8 @@ class GradientWatch:
         scaled = torch.get_autocast_dtype(device_type) is torch.float16
         self.idle = scaled and torch.is_autocast_enabled(device_type)
         self.finite: list[Tensor] = []
-        self.places: list[tuple[_Number, _Number]] = []
-
-    def start(self, x0: Tensor, t0: float) -> Tensor:
-        """Return the start as a tensor of its own whose gradient, the last to come, is noted."""
-        if not (torch.is_grad_enabled() and x0.requires_grad):
-            return x0
-        x0 = x0.view_as(x0)
-
-        def check(gradient: Tensor | None) -> None:
-            self.note(gradient, t0, 0.0)
-            self.conclude()
-
-        x0.register_hook(check)
-        return x0
+        self.places: list[Place] = []
+        self.latest: Tensor | None = None
 
     def note(self, gradient: Tensor | None, t: _Number, dt: _Number) -> None:
         """Note the gradient of the state at ``t``, got by going back ``dt``.
@@ -63,7 +65,8 @@ class GradientWatch:
         read where many are asked for at once, by ``vmap``.
         """
         if gradient is not None and not self.idle and not is_batched(gradient):
-            self.finite.append(torch.isfinite(gradient).reshape(len(gradient), -1).all(1))
+            self.latest = gradient.detach()
+            self.finite.append(_finite_samples(gradient))
             self.places.append((t, dt))
             if gradient.device.type == "cpu":
                 self.conclude()
@@ -80,50 +83,78 @@ class GradientWatch:
         t[stretch.samples], dt[stretch.samples] = stretch.t1, -stretch.dt
         self.note(whole, t, dt)
 
+    def conclude(self) -> None:
+        """Raise for the first gradient on the way back that was not finite."""
+        if self.finite:
+            table, places, nfe = torch.stack(self.finite), self.places, self._nfe
+            self.finite, self.places = [], []
+            check(table.all(), lambda: _broken_state(table.cpu(), places, nfe))
+
+    def conclude_parameter(self, gradient: Tensor, t: float) -> None:
+        """Raise for the gradient of a parameter, which may overflow though the state's is finite.
+
+        Args:
+            gradient: All of it that there is in this backward pass.
+            t: Start of the solve.
+        """
+        if self.idle or is_batched(gradient) or gradient.layout is not torch.strided:
+            return
+        self.conclude()
+        adjoint, nfe = self.latest, self._nfe
+        check(torch.isfinite(gradient).all(), lambda: _broken_parameter(adjoint, t, nfe))
+
     def conclude_all(
-        self, gradients: Sequence[Tensor | None], adjoint: Tensor, t: float, same: Sequence[Tensor]
+        self, gradients: Sequence[Tensor | None], t: float, same: Sequence[Tensor], otherwise: str
     ) -> None:
         """Raise for what is not as it should be at the end, all of it read at once.
 
         Args:
-            gradients: Of the parameters, which may overflow though the state's is finite.
-            adjoint: Gradient of the state at the start.
-            t: The start.
-            same: Whether the steps that were made again came out as at the first time.
+            gradients: Of the parameters.
+            t: Start of the solve.
+            same: Whether what was computed again came out as at the first time.
+            otherwise: What to say where it did not.
 
         Raises:
-            RuntimeError: if one did not.
+            RuntimeError: if it did not.
         """
-        finite = [torch.isfinite(gradient).all() for gradient in gradients if gradient is not None]
-        as_it_should = [*self._all_finite(), *([] if self.idle else finite), *same]
-        if bool(torch.stack(as_it_should).all()):
-            return
-        if not bool(torch.stack(tuple(same)).all()):
-            raise RuntimeError(_OTHER_STEP)
-        self.conclude()
-        self._fail("the gradient of a parameter is not finite", t, 0.0, 1, worst_sample(adjoint))
+        with deferred_checks():
+            self.conclude()
+            check(torch.stack(tuple(same)).all(), lambda: RuntimeError(otherwise))
+            for gradient in gradients:
+                if gradient is not None:
+                    self.conclude_parameter(gradient, t)
 
-    def _all_finite(self) -> list[Tensor]:
-        return [torch.stack(self.finite).all()] if self.finite else []
+    @property
+    def _nfe(self) -> int:
+        return self.stats.nfe + self.stats.nfe_backward
 
-    def conclude(self) -> None:
-        """Raise for the first gradient on the way back that was not finite."""
-        finite, places = self.finite, self.places
-        self.finite, self.places = [], []
-        if not finite or bool(torch.stack(finite).all()):
-            return
-        table = torch.stack(finite).cpu()
-        row = int((~table.all(1)).int().argmax())
-        worst = int((~table[row]).int().argmax())
-        t, dt = (float(np.broadcast_to(part, table[row].shape)[worst]) for part in places[row])
-        self._fail("the gradient is not finite any more", t, dt, row + 1, worst)
 
-    def _fail(self, reason: str, t: float, dt: float, steps: int, worst: int) -> NoReturn:
-        raise NonFiniteStateError(
-            f"in the backward pass: {reason}",
-            t=t,
-            dt=dt,
-            steps=steps,
-            nfe=self.stats.nfe + self.stats.nfe_backward,
-            worst_sample=worst,
-        )
+def _finite_samples(gradient: Tensor) -> Tensor:
+    return torch.isfinite(gradient.detach()).reshape(len(gradient), -1).all(1)
+
+
+def _broken_state(table: Tensor, places: list[Place], nfe: int) -> NonFiniteStateError:
+    """What is raised given which samples, a column each, were finite at which of the places."""
+    row = int((~table.all(1)).int().argmax())
+    worst = int((~table[row]).int().argmax())
+    t, dt = (float(np.broadcast_to(part, table[row].shape)[worst]) for part in places[row])
+    return NonFiniteStateError(
+        f"{BACKWARD}: the gradient is not finite any more",
+        t=t,
+        dt=dt,
+        steps=row + 1,
+        nfe=nfe,
+        worst_sample=worst,
+    )
+
+
+def _broken_parameter(adjoint: Tensor | None, t: float, nfe: int) -> NonFiniteStateError:
+    """What is raised given the state's gradient: a parameter has no samples, and that one has."""
+    return NonFiniteStateError(
+        f"{BACKWARD}: the gradient of a parameter is not finite",
+        t=t,
+        dt=0.0,
+        steps=1,
+        nfe=nfe,
+        worst_sample=0 if adjoint is None else int(worst_sample(adjoint)),
+    )

@@ -11,7 +11,7 @@ from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import AdjointRun
 from rnode_dyn.numerics.sensitivity.continuous import ContinuousAdjoint, ContinuousRun
 from rnode_dyn.numerics.stats import SolveStats
-from rnode_dyn.numerics.stepping.dense import DenseSolution, StateReader
+from rnode_dyn.numerics.stepping.dense import DenseSolution
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
@@ -25,7 +25,7 @@ class InterpolatingRun(ContinuousRun):
     def forward(self, x0: Tensor) -> Tensor:
         """Solve, keeping every step with its slopes."""
         self.steps = []
-        reader = StateReader(self.integrator.algorithm, self.forward_field, self.times)
+        reader = self.integrator.reader(self.forward_field, self.times)
         states = [state for _, state in reader.at_start(self.problem.span[0], x0)]
         for step in self._forward_steps():
             step.error = None

@@ -135,6 +135,11 @@ class RecordedAlgorithm(Algorithm):
         """That of the algorithm."""
         return self.algorithm.embedded_order
 
+    @property
+    def is_implicit(self) -> bool:
+        """That of the algorithm."""
+        return self.algorithm.is_implicit
+
     def advance(
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
     ) -> Step:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnode_dyn.numerics.checks import check
 from rnode_dyn.numerics.numbers import wants_gradient
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState
@@ -18,6 +19,11 @@ from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 
 _NAME = "the gradient with respect to a time"
+_ANOTHER_FIELD = (
+    "a time wants a gradient, which is the field at that time, and the field is not the same "
+    "whenever it is evaluated: it draws random numbers or changes a buffer. Freeze them, "
+    "FrozenNoise(field), or call field.eval()."
+)
 
 
 class _Moving(torch.autograd.Function):
@@ -42,7 +48,7 @@ def start_at(problem: ODEProblem, stats: SolveStats) -> Tensor:
         problem: What will be solved.
         stats: Where the evaluation is counted, where one is needed.
     """
-    return _moved(problem, problem.x0, problem.t_span[0], -1.0, stats)
+    return moved(problem, problem.x0, problem.t_span[0], -1.0, stats)
 
 
 def saved_at(problem: ODEProblem, x: Tensor, times: list[Any], stats: SolveStats) -> Tensor:
@@ -57,10 +63,19 @@ def saved_at(problem: ODEProblem, x: Tensor, times: list[Any], stats: SolveStats
     if not any(map(wants_gradient, times)):
         return x
     rows = zip(x.unbind(), times, strict=True)
-    return torch.stack([_moved(problem, row, t, 1.0, stats) for row, t in rows])
+    return torch.stack([moved(problem, row, t, 1.0, stats) for row, t in rows])
 
 
-def _moved(problem: ODEProblem, x: Tensor, t: Any, direction: float, stats: SolveStats) -> Tensor:
+def moved(problem: ODEProblem, x: Tensor, t: Any, direction: float, stats: SolveStats) -> Tensor:
+    """Return a state that moves with a time by the field there, where the time wants a gradient.
+
+    Args:
+        problem: What is solved.
+        x: The state.
+        t: The time.
+        direction: +1 for the state at that time, -1 for the start of the solve.
+        stats: Where the evaluations are counted.
+    """
     if not (wants_gradient(t) and torch.is_grad_enabled()):
         return x
     return _Moving.apply(x, t, direction * _speed(problem, float(t.detach()), x.detach(), stats))
@@ -77,10 +92,7 @@ def _speed(problem: ODEProblem, t: float, x: Tensor, stats: SolveStats) -> Tenso
         with Reach() as reach:
             speed = field(t, x)
         again = field(t, x)
-    if reach.written or not random.is_now() or not bool(is_same(again, speed)):
-        raise ValueError(
-            "a time wants a gradient, which is the field at that time, and the field is not the "
-            "same whenever it is evaluated: it draws random numbers or changes a buffer. Freeze "
-            "them, FrozenNoise(field), or call field.eval()."
-        )
+    if reach.written or not random.is_now():
+        raise ValueError(_ANOTHER_FIELD)
+    check(is_same(again, speed), lambda: ValueError(_ANOTHER_FIELD))
     return speed

@@ -3,14 +3,17 @@
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NoReturn
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_is_leaf, tree_map
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.checks import check
 from rnode_dyn.numerics.errors import (
+    MaxSecondsError,
     MaxStepsError,
     NonFiniteStateError,
     SolverError,
@@ -21,6 +24,7 @@ from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
 from rnode_dyn.numerics.stepping.by_sample.control import AdaptiveControl, Control, Limits
 from rnode_dyn.numerics.stepping.controller import PIController, initial_step
+from rnode_dyn.numerics.stepping.deadline import Deadline, too_long
 from rnode_dyn.numerics.stepping.error_norm import (
     ErrorNorm,
     NormName,
@@ -28,6 +32,7 @@ from rnode_dyn.numerics.stepping.error_norm import (
     sample_norm,
     worst_sample,
 )
+from rnode_dyn.numerics.stepping.unsolved import not_solved
 from rnode_dyn.numerics.transforms import is_batched
 
 
@@ -39,8 +44,9 @@ class AdaptiveStep:
     & Wanner, Solving ODEs I, II.4).
 
     Args:
-        rtol: Relative tolerance.
-        atol: Absolute tolerance.
+        rtol: Relative tolerance: a number; or one for each leaf of a structured state, in a
+            structure like it; or one for each entry of a sample, in a tensor of its shape.
+        atol: Absolute tolerance, likewise.
         first_step: Length of the first step that is tried; left out, it is estimated.
         max_steps: Steps, rejected ones included, after which the solve gives up.
         norm: ``"rms"`` averages the error over the batch, as other libraries do; with ``"max"``
@@ -48,6 +54,7 @@ class AdaptiveStep:
         per_sample: Whether every sample accepts and rejects by itself, with a time, a step length
             and a ``max_steps`` of its own, as in torchode (Lienen & Günnemann 2022). One that has
             arrived is not evaluated any more. Its result is that of solving it alone.
+        max_seconds: Seconds after which the solve gives up; left out, it may take any time.
 
     Example:
         >>> AdaptiveStep(rtol=1e-3, atol=1e-6, norm="max")  # doctest: +NORMALIZE_WHITESPACE
@@ -55,18 +62,21 @@ class AdaptiveStep:
                      per_sample=False)
     """
 
-    rtol: float = 1e-5
-    atol: float = 1e-5
+    rtol: Any = 1e-5
+    atol: Any = 1e-5
     first_step: float | None = None
     max_steps: int = 10_000
     norm: NormName = "rms"
     per_sample: bool = False
+    max_seconds: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("rtol", "atol", "first_step"):
-            given = getattr(self, name)
-            if name != "first_step" or given is not None:
-                object.__setattr__(self, name, positive("AdaptiveStep", name, given))
+        for name in ("rtol", "atol"):
+            object.__setattr__(self, name, _tolerance(name, getattr(self, name)))
+        for name in ("first_step", "max_seconds"):
+            if getattr(self, name) is not None:
+                number = positive("AdaptiveStep", name, getattr(self, name))
+                object.__setattr__(self, name, number)
         object.__setattr__(self, "max_steps", whole("AdaptiveStep", "max_steps", self.max_steps))
         if self.norm not in ("rms", "max"):
             raise ValueError(
@@ -90,6 +100,12 @@ class AdaptiveStep:
             raise ValueError(
                 f"{algorithm.name} has no error estimate, so AdaptiveStep cannot choose its steps: "
                 "write FixedStep(0.25), or take an embedded method such as Dopri5() or Tsit5()."
+            )
+        if self.per_sample and algorithm.is_implicit:
+            raise ValueError(
+                f"{algorithm.name} solves for all samples at one time, and "
+                "AdaptiveStep(per_sample=True) has each at its own: drop per_sample, and say "
+                'norm="max" for every sample to meet the tolerance.'
             )
 
     def error_norm(self, mask: Tensor | None) -> ErrorNorm:
@@ -116,17 +132,40 @@ class AdaptiveStep:
     def sample_control(self, algorithm: Algorithm, mask: Tensor | None, batch: int) -> Control:
         """Return what lets every sample choose its own steps."""
         limits = Limits(
-            self.rtol, self.atol, self.first_step, self.max_steps, self.too_many(algorithm)
+            self.rtol,
+            self.atol,
+            self.first_step,
+            self.max_steps,
+            self.too_many(algorithm),
+            self.max_seconds,
         )
         return AdaptiveControl(limits, algorithm, sample_norm(mask), batch)
 
     def too_many(self, algorithm: Algorithm) -> str:
-        """What to say once all steps are spent."""
+        """Say what may have asked for so many steps, and what to write."""
+        small = f"the tolerance too small for a method of order {algorithm.order}"
+        blame, mend = f"the field is stiff or {small}", "Rodas5P(), made for stiff fields, or "
+        if algorithm.is_implicit:
+            blame, mend = small, ""
         return (
-            f"the end of the time span was not reached in {self.max_steps} steps: the field is "
-            f"stiff or the tolerance too small for a method of order {algorithm.order}; take a "
-            "method of higher order, or raise rtol and atol, or AdaptiveStep(max_steps=…)"
+            f"the end of the time span was not reached in {self.max_steps} steps: {blame}; take "
+            f"{mend}a method of higher order, or raise rtol and atol, or "
+            "AdaptiveStep(max_steps=…)"
         )
+
+
+def _tolerance(name: str, given: Any) -> Any:
+    """A positive number, a tensor of such, or a structure of either."""
+    if isinstance(given, Tensor) and given.dim() > 0:
+        if given.requires_grad or not bool((given > 0).all() & given.isfinite().all()):
+            raise ValueError(
+                f"AdaptiveStep: {name} is a tensor that holds something else than positive "
+                "numbers, or wants a gradient: write .detach(), and values above 0."
+            )
+        return given
+    if tree_is_leaf(given):
+        return positive("AdaptiveStep", name, given)
+    return tree_map(lambda leaf: _tolerance(name, leaf), given)
 
 
 def refuse_batched(tensor: Tensor) -> None:
@@ -157,6 +196,7 @@ class AdaptiveSolve:
         self.x, self.stats, self.norm = x, stats, norm
         self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
         self.tried = 0
+        self.deadline = Deadline(settings.max_seconds)
 
     def run(self) -> Iterator[Step]:
         """Yield the accepted steps."""
@@ -165,25 +205,30 @@ class AdaptiveSolve:
         controller = PIController(self.error_order)
         while self.t != self.end:
             step, ratio = self._try(length, slope)
+            self.stats.note_step(step.t, step.dt, ratio, accepted=ratio <= 1.0)
             if ratio <= 1.0:
-                self.stats.accepted += 1
                 yield step
                 self.t, self.x = step.t1, step.x1
                 slope = step.slope_at_end(self.rhs) if self.t != self.end else slope
                 length *= controller.after_acceptance(ratio)
             else:
-                self.stats.rejected += 1
                 length = abs(step.dt) * controller.after_rejection(ratio)
                 self._check_length(length, step, ratio)
 
     def _first_slope(self) -> Tensor:
-        if not bool(torch.isfinite(self.x).all()):
-            self._fail(NonFiniteStateError, "the state to start from is not finite", 0.0, self.x)
+        self._check_finite(self.x, "the state to start from is not finite")
         slope = self.rhs(self.t, self.x)
         refuse_batched(slope)
-        if not bool(torch.isfinite(slope).all()):
-            self._fail(NonFiniteStateError, "the field is not finite at the start", 0.0, slope)
+        self._check_finite(slope, "the field is not finite at the start")
         return slope
+
+    def _check_finite(self, at_start: Tensor, reason: str) -> None:
+        """Where the check is put off, no step will be accepted, and the solve breaks down here."""
+        given, nfe = at_start.detach(), evaluations(self.rhs)
+        check(
+            torch.isfinite(given).all(),
+            lambda: self._error(NonFiniteStateError, reason, 0.0, given).changed(steps=0, nfe=nfe),
+        )
 
     def _first_length(self, slope: Tensor) -> float:
         if self.settings.first_step is not None:
@@ -215,6 +260,8 @@ class AdaptiveSolve:
     def _spend_step(self, dt: float, slope: Tensor) -> None:
         if self.tried == self.settings.max_steps:
             self._fail(MaxStepsError, self.settings.too_many(self.algorithm), dt, slope)
+        if self.deadline.has_passed:
+            self._fail(MaxSecondsError, too_long(self.settings.max_seconds), dt, slope)
         self.tried += 1
 
     @torch.no_grad()
@@ -239,6 +286,8 @@ class AdaptiveSolve:
         if length > max(of_the_field, of_the_stepping):
             return
         dt = self.direction * length
+        if step.failure is not None:
+            raise not_solved(step, self.tried, self.rhs)
         if math.isinf(ratio):
             reason = "the state or the field is not finite right after this time"
             self._fail(NonFiniteStateError, reason, dt, step.x1)
@@ -251,11 +300,14 @@ class AdaptiveSolve:
         )
 
     def _fail(self, kind: type[SolverError], reason: str, dt: float, blame: Tensor) -> NoReturn:
-        raise kind(
+        raise self._error(kind, reason, dt, blame)
+
+    def _error(self, kind: type[SolverError], reason: str, dt: float, blame: Tensor) -> SolverError:
+        return kind(
             reason,
             t=self.t,
             dt=dt,
             steps=self.tried,
             nfe=evaluations(self.rhs),
-            worst_sample=worst_sample(blame),
+            worst_sample=int(worst_sample(blame)),
         )

@@ -69,7 +69,7 @@ def initial_step(
     rtol, atol = tolerances
     with torch.no_grad():
         scale = atol + rtol * x0.abs()
-        size, speed = float(norm(x0 / scale)), float(norm(slope / scale))
+        size, speed = torch.stack([norm(x0 / scale), norm(slope / scale)]).tolist()
         trial = min(span, 1e-6 if min(size, speed) < 1e-5 else 0.01 * size / speed)
         ahead = rhs(t0 + direction * trial, x0.add(slope, alpha=direction * trial))
         curvature = float(norm((ahead - slope) / scale)) / trial

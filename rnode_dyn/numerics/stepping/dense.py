@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from torch import Tensor
 
@@ -12,22 +12,40 @@ from rnode_dyn.numerics.problem import RightHandSide
 
 
 class StateReader:
-    """Reads the states at ``times`` off the steps, in the order in which the steps pass them."""
+    """Reads the states at ``times`` off the steps, in the order in which the steps pass them.
 
-    def __init__(self, algorithm: Algorithm, rhs: RightHandSide, times: Sequence[float]) -> None:
-        self.algorithm, self.rhs = algorithm, rhs
+    Args:
+        algorithm: Whose steps they are.
+        rhs: The field, for those whose dense output evaluates it.
+        times: When the states are wanted.
+        note: What is told of each (row, state) that was read.
+    """
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        rhs: RightHandSide,
+        times: Sequence[float],
+        note: Callable[[int, Tensor], None] | None = None,
+    ) -> None:
+        self.algorithm, self.rhs, self.note = algorithm, rhs, note
         self.pending = deque(enumerate(times))
 
     def at_start(self, t0: float, x0: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Yield the start where it was asked for."""
         if self.pending and self.pending[0][1] == t0:
-            yield self.pending.popleft()[0], x0
+            yield self._noted(self.pending.popleft()[0], x0)
 
     def within(self, step: Step) -> Iterator[tuple[int, Tensor]]:
         """Yield (row, state) for each time that ``step`` passes."""
         while self.pending and _passes(step, self.pending[0][1]):
             row, t = self.pending.popleft()
-            yield row, self.read(step, t)
+            yield self._noted(row, self.read(step, t))
+
+    def _noted(self, row: int, state: Tensor) -> tuple[int, Tensor]:
+        if self.note is not None:
+            self.note(row, state)
+        return row, state
 
     def read(self, step: Step, t: float) -> Tensor:
         """State at ``t`` within ``step``; its end, where only rounding tells them apart."""

@@ -55,10 +55,13 @@ def _restricted(norm: Callable[..., Tensor], mask: Tensor | None) -> ErrorNorm:
         return norm
     # Numbers and no mask: where a GPU solves, it need not be asked how many they are.
     kept = mask.flatten().cpu().nonzero().flatten()
-    return lambda scaled: norm(scaled, kept.to(scaled.device))
+    return lambda scaled: norm(scaled, kept.to(scaled.device, non_blocking=True))
 
 
-def worst_sample(scaled: Tensor) -> int:
-    """Index of the sample with the largest error, one that is not finite before all others."""
+def worst_sample(scaled: Tensor) -> Tensor:
+    """Index of the sample with the largest error, one that is not finite before all others.
+
+    It is 0-dim, and stays on the device until somebody wants to know.
+    """
     worst = scaled.detach().reshape(len(scaled), -1).abs().amax(1)
-    return int(torch.nan_to_num(worst, nan=torch.inf).argmax())
+    return torch.nan_to_num(worst, nan=torch.inf).argmax()

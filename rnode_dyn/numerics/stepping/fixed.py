@@ -2,19 +2,23 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
-from rnode_dyn.numerics.errors import NonFiniteStateError
+from rnode_dyn.numerics.checks import check
+from rnode_dyn.numerics.errors import MaxSecondsError, NonFiniteStateError
 from rnode_dyn.numerics.numbers import positive
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
 from rnode_dyn.numerics.stepping.by_sample.control import Control, FixedControl
+from rnode_dyn.numerics.stepping.deadline import Deadline, too_long
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm, named_norm
+from rnode_dyn.numerics.stepping.unsolved import not_solved
 from rnode_dyn.numerics.transforms import is_batched
 
 # Steps that a sample may make where each goes its own way.
@@ -27,6 +31,7 @@ class FixedStep:
 
     Args:
         dt: Longest step, positive in either direction of time.
+        max_seconds: Seconds after which the solve gives up; left out, it may take any time.
 
     Example:
         >>> FixedStep(0.25).count((0.0, 1.0)), FixedStep(0.3).count((1.0, 0.0))
@@ -34,9 +39,13 @@ class FixedStep:
     """
 
     dt: float
+    max_seconds: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dt", positive("FixedStep", "dt", self.dt))
+        if self.max_seconds is not None:
+            seconds = positive("FixedStep", "max_seconds", self.max_seconds)
+            object.__setattr__(self, "max_seconds", seconds)
 
     def check(self, algorithm: Algorithm) -> None:
         """Every algorithm can make fixed steps."""
@@ -52,7 +61,7 @@ class FixedStep:
     def sample_control(self, algorithm: Algorithm, mask: Tensor | None, batch: int) -> Control:
         """Return what lets every sample make equal steps of its own, as events need it."""
         too_many = f"the end of the time span was not reached in {_MOST_STEPS} steps"
-        return FixedControl(self.dt, _MOST_STEPS, too_many)
+        return FixedControl(self.dt, _MOST_STEPS, too_many, self.max_seconds)
 
     def steps(
         self,
@@ -65,20 +74,36 @@ class FixedStep:
     ) -> Iterator[Step]:
         """Yield the steps; a state that is not finite raises once the span is done.
 
-        The states are looked at together at the end, so that a GPU is waited for once in a solve.
+        The states are looked at together at the end, by one check for the whole solve.
         """
         count = self.count(t_span)
         times = [t_span[0] + (t_span[1] - t_span[0]) * i / count for i in range(count)]
         times.append(t_span[1])
         slope, finite = None, [_finite_samples(x)]
+        deadline = Deadline(self.max_seconds)
         for start, end in pairwise(times):
+            if deadline.has_passed:
+                _check_finite(torch.stack(finite), times, evaluations(rhs))
+                self._give_up(start, end, len(finite) - 1, rhs)
             step = algorithm.advance(rhs, start, end - start, x, slope)
             step.ends_at = end
-            stats.accepted += 1
+            if step.failure is not None:
+                raise not_solved(step, stats.accepted + 1, rhs)
+            stats.note_step(start, step.dt)
             finite.append(_finite_samples(step.x1))
             yield step
             x, slope = step.x1, step.end_slope
-        _raise_unless_finite(torch.stack(finite), times, rhs)
+        _check_finite(torch.stack(finite), times, evaluations(rhs))
+
+    def _give_up(self, start: float, end: float, steps: int, rhs: RightHandSide) -> NoReturn:
+        raise MaxSecondsError(
+            too_long(self.max_seconds),
+            t=start,
+            dt=end - start,
+            steps=steps,
+            nfe=evaluations(rhs),
+            worst_sample=0,
+        )
 
 
 def _finite_samples(x: Tensor) -> Tensor:
@@ -86,21 +111,23 @@ def _finite_samples(x: Tensor) -> Tensor:
     return torch.isfinite(x.detach()).reshape(len(x), -1).all(1)
 
 
-def _raise_unless_finite(finite: Tensor, times: list[float], rhs: RightHandSide) -> None:
+def _check_finite(finite: Tensor, times: list[float], nfe: int) -> None:
     """Raise for the first step whose end is not finite; row ``i`` belongs to ``times[i]``.
 
     Within ``vmap`` there is nothing to be read; what is not finite is seen in the result.
     """
-    if is_batched(finite) or bool(finite.all()):
-        return
-    table = finite.cpu()
+    if not is_batched(finite):
+        check(finite.all(), lambda: _not_finite(finite.cpu(), times, nfe))
+
+
+def _not_finite(table: Tensor, times: list[float], nfe: int) -> NonFiniteStateError:
     row = int((~table.all(1)).int().argmax())
     before = max(row - 1, 0)
-    raise NonFiniteStateError(
+    return NonFiniteStateError(
         "the state is not finite any more" if row else "the state to start from is not finite",
         t=times[before],
         dt=times[row] - times[before],
         steps=row,
-        nfe=evaluations(rhs),
+        nfe=nfe,
         worst_sample=int((~table[row]).int().argmax()),
     )

@@ -1,7 +1,7 @@
 """What steps: an algorithm and a stepping, without a word on how the solve is differentiated."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -13,6 +13,8 @@ from rnode_dyn.numerics.stepping.base import Stepping
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 from rnode_dyn.numerics.stepping.by_sample.solve import SampleSolve
 from rnode_dyn.numerics.stepping.by_sample.step import SampleStep, Watcher
+from rnode_dyn.numerics.stepping.dense import StateReader
+from rnode_dyn.numerics.stepping.watch import SolveWatch
 from rnode_dyn.numerics.transforms import within_transform
 
 
@@ -23,10 +25,12 @@ class Integrator:
     Args:
         algorithm: How to step.
         stepping: How far.
+        watch: What sees the steps and the saved states of the forward solve.
     """
 
     algorithm: Algorithm
     stepping: Stepping
+    watch: SolveWatch = field(default_factory=SolveWatch, compare=False, repr=False)
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
@@ -36,7 +40,13 @@ class Integrator:
     def steps(self, problem: ODEProblem, rhs: RightHandSide, stats: SolveStats) -> Iterator[Step]:
         """Yield the accepted steps of a forward solve."""
         norm = self.stepping.error_norm(problem.error_mask)
-        return self.stepping.steps(self.algorithm, rhs, problem.x0, problem.span, stats, norm)
+        span = problem.span
+        steps = self.stepping.steps(self.algorithm, rhs, problem.x0, span, stats, norm)
+        return self.watch.over(steps, self.algorithm)
+
+    def reader(self, rhs: RightHandSide, times: Sequence[float]) -> StateReader:
+        """Return what reads the states at ``times`` off a forward solve's steps."""
+        return StateReader(self.algorithm, rhs, times, self.watch.note_saved)
 
     @property
     def per_sample(self) -> bool:

@@ -11,6 +11,7 @@ from torch import nn
 from rnode_dyn.evaluation.protocol import solver_in_words
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.result import FlowResult
+from rnode_dyn.numerics.checks import checked_at_once
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.training.loop.step_figures import Part, StepFigures
 
@@ -118,7 +119,7 @@ def _watched_pass(
     hooks += [block.register_forward_hook(leave) for block in model.blocks]
     broken = None
     try:
-        with torch.no_grad():
+        with torch.no_grad(), checked_at_once():
             pass_again()
     except SolverError as error:
         broken = error

@@ -17,10 +17,11 @@ from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.share import drawn, sharing
 from rnode_dyn.flows.standardize import standardizing
+from rnode_dyn.numerics.checks import collecting
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.numerics.seeding import random_state_kept, reseed, seeded
 from rnode_dyn.runs.past import Past
-from rnode_dyn.training.loop.across import number_of, parts_of, share_of, summed
+from rnode_dyn.training.loop.across import number_of, parts_of, share_of
 from rnode_dyn.training.loop.blame import find_blame
 from rnode_dyn.training.loop.clock import Clock
 from rnode_dyn.training.loop.errors import DivergedError
@@ -28,7 +29,7 @@ from rnode_dyn.training.loop.held_out import HeldOut
 from rnode_dyn.training.loop.pieces import check_pieces, loss_in_pieces
 from rnode_dyn.training.loop.precision import HALF
 from rnode_dyn.training.loop.progress import go_on_with_parts, go_on_within_the_epoch
-from rnode_dyn.training.loop.step_figures import BITS, Part, StepFigures, gradient_norm
+from rnode_dyn.training.loop.step_figures import Part, StepFigures, gradient_norm
 from rnode_dyn.training.loop.telling import diverged
 from rnode_dyn.training.loop.watch import OnNonFinite, Watch
 from rnode_dyn.training.objectives.base import Loss, Objective
@@ -134,10 +135,11 @@ class FlowTraining(pl.LightningModule):
         part = Part(batch, batch_idx, share)
         self._step.parts.append(part)
         try:
-            loss = self._loss(part)
+            with collecting(self._step.checks):
+                loss = self._loss(part)
         except SolverError as error:
             # Other processes wait for this one's gradient: it gets there, and is none.
-            self._step.broken = error
+            self._step.broken = self._step.earlier(error)
             loss = Loss(_nan_of(self.parameters()), {})
         self._step.add(loss, share.fraction)
         # A loss that is none has no gradient: an adjoint would stop at it, while others wait.
@@ -155,33 +157,36 @@ class FlowTraining(pl.LightningModule):
         except SolverError as error:
             if self.trainer.world_size > 1:
                 raise  # the others' gradients can no longer be met
-            self._step.gradient_broken = error
+            self._step.gradient_broken = self._step.earlier(error)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Look at a step before it is taken, with one reading of the device.
+
+        Whether its solves and their gradients were sound is read with its loss and its figures.
 
         Raises:
             DivergedError: where its figures are not sound.
             SolverError: where that is because a solve broke down.
         """
-        step, self._step = self._step, StepFigures()
-        verdict = step.verdict(gradient_norm(list(self.parameters())))
-        loss, norm, bits = summed(self.trainer, verdict).tolist()
-        fault = self.watch.fault(loss, norm, bits if BITS in step.values else None, self.updates)
+        step, self._step = self._step, StepFigures(shared=self.trainer.world_size > 1)
+        seen = step.read(gradient_norm(list(self.parameters())), self.trainer)
+        fault = self.watch.fault(seen.loss, seen.norm, seen.bits, self.updates)
+        if seen.broken:
+            fault = fault or "a solve, or the gradient of one, broke down"
         if fault is None:
             self.watch.go_on()
-            self._log_figures(step)
-        elif math.isfinite(loss) and math.isfinite(norm):
+            self._log_figures(seen.values or step.read_values(self.trainer))
+        elif seen.is_finite:
             self._fail(fault, step)
-        elif self._may_skip(math.isfinite(loss)):
+        elif self._may_skip(math.isfinite(seen.loss)):
             self.log("train/skipped", float(self.watch.skipped))
         else:
             self._fail(self.watch.in_words(fault), step)
 
-    def _log_figures(self, step: StepFigures) -> None:
-        values = summed(self.trainer, torch.stack(list(step.values.values())))
-        names = (f"train/{name}" for name in step.values)
-        self.log_dict(dict(zip(names, values.unbind(), strict=True)))
+    def _log_figures(self, figures: dict[str, float]) -> None:
+        """Log what is known to the host as tensors of its own, which nobody need wait for."""
+        told = {name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}
+        self.log_dict({f"train/{name}": value for name, value in told.items()})
 
     def _may_skip(self, loss_is_finite: bool) -> bool:
         """Leave a step out, if it may be; a scaler of half precision does so of its own accord."""
@@ -262,6 +267,7 @@ class FlowTraining(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Start the clocks, before callbacks prepare the training."""
         lay_out(self.model, self.device)
+        self._step = StepFigures(shared=self.trainer.world_size > 1)
         self.training_clock.start()
         self.wall_clock.start()
 

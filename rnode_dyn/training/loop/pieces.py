@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.quadrature import Quadrature
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.share import drawn
+from rnode_dyn.numerics.checks import retelling
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.training.objectives.base import Loss, Objective
 
@@ -49,7 +51,7 @@ def loss_in_pieces(
     with _drawn_noise(model, u) as noise:
         for start in range(0, len(u), size):
             piece = noise.samples = slice(start, min(start + size, len(u)))
-            with _counting_from(start):
+            with retelling(partial(_counted_from, start)):
                 total.add(objective.loss(model, u[piece], event), piece)
     return total.loss()
 
@@ -156,15 +158,9 @@ class _Drawn(Divergence):
         return self.divergence.linearize(*args, **kwargs)
 
 
-@contextmanager
-def _counting_from(start: int) -> Iterator[None]:
+def _counted_from(start: int, error: SolverError) -> SolverError:
     """Name a sample that breaks down by its place in the batch."""
-    try:
-        yield
-    except SolverError as error:
-        sample = start + error.worst_sample
-        told = {name: getattr(error, name) for name in ("t", "dt", "steps", "nfe")}
-        raise type(error)(error.reason, **told, worst_sample=sample) from error
+    return error.changed(worst_sample=start + error.worst_sample)
 
 
 class _Computed(torch.autograd.Function):

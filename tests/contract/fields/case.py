@@ -10,7 +10,7 @@ from torch import Tensor, nn
 Plain = Callable[[Tensor, Tensor], Tensor]
 
 CONTINUOUS = frozenset({"BacksolveAdjoint", "InterpolatingAdjoint"})
-OWN_BACKWARD = CONTINUOUS | {"CheckpointedAdjoint"}
+OWN_BACKWARD = CONTINUOUS | {"CheckpointedAdjoint", "ReversibleAdjoint"}
 ALL = OWN_BACKWARD | {"DiscreteAdjoint"}
 
 

@@ -8,7 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnode_dyn import Bosh3, Dopri8, FixedStep, ODEProblem, Solver, Tsit5, solve
+from rnode_dyn import (
+    BS5,
+    AdaptiveStep,
+    Bosh3,
+    Dopri8,
+    FixedStep,
+    ODEProblem,
+    Solver,
+    Tsit5,
+    Vern7,
+    Vern9,
+    solve,
+)
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 from tests.numerics.cases import (
@@ -113,6 +125,17 @@ def test_order_of_dense_output(algorithm: ExplicitRungeKutta, span: Span) -> Non
     between = grid(span, 41)[1:-1]
     errors = [solved_error(BODY, algorithm, span, count, between) for count in counts]
     assert measured_order(errors, counts) > algorithm.order - 0.2
+
+
+@pytest.mark.parametrize("algorithm", [BS5(), Vern7(), Vern9()], ids=str)
+def test_dense_output_of_samples_that_step_alone(algorithm: ExplicitRungeKutta) -> None:
+    """What stages dense output evaluates more of, it evaluates at each sample's own times."""
+    times = [0.1 * i for i in range(1, 10)]
+    start = torch.cat([BODY.exact(0.0), BODY.exact(0.0)])
+    solver = Solver(algorithm, AdaptiveStep(1e-9, 1e-9, per_sample=True))
+    states = solve(ODEProblem(BODY, start, FORWARD), solver, save_at=times).x
+    assert global_error(BODY, times, states[:, :1]) < 1e-8
+    assert states[:, 0].equal(states[:, 1])
 
 
 @pytest.mark.parametrize("algorithm", [Bosh3(), Tsit5(), Dopri8()], ids=str)

@@ -17,6 +17,7 @@ from rnode_dyn import (
     FixedStep,
     InterpolatingAdjoint,
     ODEProblem,
+    ReversibleAdjoint,
     Solver,
     solve,
 )
@@ -104,6 +105,14 @@ def test_backsolve_keeps_no_more_for_more_steps(sensitivity: Sensitivity) -> Non
     kept_many, peak_many = numbers_kept(sensitivity, MANY)
     assert kept_many <= 1.1 * kept_few
     assert peak_many <= 1.1 * peak_few
+
+
+@pytest.mark.parametrize("coupling", [0.9, 1.0])
+def test_a_reversible_pair_keeps_its_end_whatever_the_steps(coupling: float) -> None:
+    kept_few, peak_few = numbers_kept(ReversibleAdjoint(coupling), FEW)
+    kept_many, peak_many = numbers_kept(ReversibleAdjoint(coupling), MANY)
+    assert kept_many == kept_few
+    assert peak_many == peak_few
 
 
 def test_interpolating_keeps_the_states_and_slopes() -> None:

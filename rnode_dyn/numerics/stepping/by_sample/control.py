@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -28,6 +28,11 @@ class Control(Protocol):
     @property
     def too_many(self) -> str:
         """What to say once they are spent."""
+        ...
+
+    @property
+    def max_seconds(self) -> float | None:
+        """Seconds that the solve may take."""
         ...
 
     def first(
@@ -59,13 +64,15 @@ class Limits:
         first_step: Length of the first step; estimated where it is left out.
         max_steps: Steps that one sample may try.
         too_many: What to say once they are spent.
+        max_seconds: Seconds that the solve may take.
     """
 
-    rtol: float
-    atol: float
+    rtol: Any
+    atol: Any
     first_step: float | None
     max_steps: int
     too_many: str
+    max_seconds: float | None = None
 
 
 class AdaptiveControl:
@@ -81,6 +88,7 @@ class AdaptiveControl:
     def __init__(self, limits: Limits, algorithm: Algorithm, norm: SampleNorm, batch: int) -> None:
         self.limits, self.norm = limits, norm
         self.max_steps, self.too_many = limits.max_steps, limits.too_many
+        self.max_seconds = limits.max_seconds
         self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
         self.controllers = SampleControllers(PIController(self.error_order), batch)
 
@@ -125,11 +133,13 @@ class FixedControl:
         dt: Longest step.
         max_steps: Steps that one sample may make.
         too_many: What to say once they are spent.
+        max_seconds: Seconds that the solve may take.
     """
 
     dt: float
     max_steps: int
     too_many: str
+    max_seconds: float | None = None
 
     def first(
         self, field: SampleField, t_span: tuple[float, float], x: Tensor, slope: Tensor
@@ -211,7 +221,7 @@ def initial_steps(
     x0: Tensor,
     slope: Tensor,
     error_order: int,
-    tolerances: tuple[float, float],
+    tolerances: tuple[Any, Any],
     norm: SampleNorm,
 ) -> np.ndarray:
     """Estimate every sample's first step, as ``initial_step`` does; one evaluation.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, scaled
 from rnode_dyn.numerics.errors import (
+    MaxSecondsError,
     MaxStepsError,
     NonFiniteStateError,
     SolverError,
@@ -24,6 +25,7 @@ from rnode_dyn.numerics.stepping.by_sample.step import (
     make_step,
     rows,
 )
+from rnode_dyn.numerics.stepping.deadline import Deadline, too_long
 from rnode_dyn.numerics.stepping.error_norm import worst_sample
 
 # Error over tolerance above which the states within a step are no guess of the solution at all.
@@ -54,6 +56,7 @@ class SampleSolve:
         self.samples = np.arange(len(x))
         self.t = np.full(len(x), t_span[0])
         self.tried = np.zeros(len(x), dtype=int)
+        self.deadline = Deadline(control.max_seconds)
 
     def run(self) -> Iterator[SampleStep]:
         """Yield the accepted steps of those samples that accept one, attempt by attempt."""
@@ -170,6 +173,8 @@ class SampleSolve:
             events = "" if self.watcher is None else "; or its events come ever sooner, without end"
             reason = self.control.too_many + events
             self._fail(MaxStepsError, reason, int(spent.argmax()), dt)
+        if self.deadline.has_passed:
+            self._fail(MaxSecondsError, too_long(self.control.max_seconds), 0, dt)
         self.tried = self.tried + 1
 
     def _check_lengths(self, step: SampleStep, ratio: np.ndarray) -> None:
@@ -204,4 +209,4 @@ class SampleSolve:
         )
 
     def _fail_at_start(self, reason: str, blame: Tensor) -> NoReturn:
-        self._fail(NonFiniteStateError, reason, worst_sample(blame), np.zeros(len(self.x)))
+        self._fail(NonFiniteStateError, reason, int(worst_sample(blame)), np.zeros(len(self.x)))
