@@ -8,6 +8,7 @@ from .data.errors import MissingDataError as MissingDataError
 from .data.registry import load_data as load_data
 from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import evaluate as evaluate
+from .fields.condition import ConditionEmbedding as ConditionEmbedding
 from .fields.conv import ConvField as ConvField
 from .fields.frozen_noise import FrozenNoise as FrozenNoise
 from .fields.mlp import MLPField as MLPField
@@ -95,10 +96,16 @@ from .runs.errors import RunWarning as RunWarning
 from .runs.errors import SaveError as SaveError
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run
+from .runs.score import Score as Score
+from .training.density import FlowDensity as FlowDensity
 from .training.loop.errors import DivergedError as DivergedError
 from .training.loop.errors import LostProcessError as LostProcessError
 from .training.loop.module import FlowTraining as FlowTraining
 from .training.objectives.base import Objective as Objective
+from .training.objectives.energy import Energy as Energy
+from .training.objectives.energy import Importance as Importance
+from .training.objectives.energy import importance as importance
+from .training.objectives.energy import sample_with_log_prob as sample_with_log_prob
 from .training.objectives.flow_matching import FlowMatching as FlowMatching
 from .training.objectives.likelihood import Likelihood as Likelihood
 

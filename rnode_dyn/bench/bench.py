@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from rnode_dyn.bench.measure import device_name, noise_like, wait_for
+from rnode_dyn.bench.measure import condition_like, device_name, noise_like, wait_for
 from rnode_dyn.costs.pieces import choose_pieces, differentiate_by, differentiated_by
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.layout import lay_out
@@ -138,11 +138,13 @@ def _kinds(
     model: MultiscaleFlow, event: Event, batch_size: int, fabric: Fabric, piece_size: int
 ) -> Kinds:
     """Return what takes a step of each kind, by name; the recipe's own likelihood step first."""
+    condition = condition_like(event, batch_size, fabric.device)
 
     def loss_of(objective: Objective, u: Tensor) -> Tensor:
         if objective.is_mean_over_samples and piece_size < batch_size:
-            return loss_in_pieces(objective, model, u, event, piece_size).value
-        return objective.loss(model, u, event).value
+            return loss_in_pieces(objective, model, u, event, piece_size, condition).value
+        given = {} if condition is None else {"condition": condition}
+        return objective.loss(model, u, event, **given).value
 
     def step(objective: Objective, backward: bool = True) -> Turn:
         u = noise_like(event, batch_size, fabric.device).to(next(model.parameters()).dtype)

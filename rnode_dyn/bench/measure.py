@@ -77,7 +77,9 @@ def measure_speed(
 def _timed_step(model: MultiscaleFlow, u: Tensor, event: Event, objective: Objective) -> float:
     wait_for(u.device)
     start = time.perf_counter()
-    objective.loss(model, u, event).value.backward()
+    given = condition_like(event, len(u), u.device)
+    named = {} if given is None else {"condition": given}
+    objective.loss(model, u, event, **named).value.backward()
     wait_for(u.device)
     return time.perf_counter() - start
 
@@ -100,6 +102,18 @@ def noise_like(event: Event, count: int, device: torch.device) -> Tensor:
     """Return noise of the data's shape: uniform for pixels, Gaussian for what is continuous."""
     draw = torch.randn if event.levels is None else torch.rand
     return draw(count, *event.shape, device=device)
+
+
+def condition_like(event: Event, count: int, device: torch.device) -> Tensor | None:
+    """Return conditions such as the data have, all zero; ``None`` where they have none.
+
+    Example:
+        >>> condition_like(Event((2,), classes=3), 2, torch.device("cpu"))
+        tensor([0, 0])
+    """
+    if event.classes is not None:
+        return torch.zeros(count, dtype=torch.long, device=device)
+    return None if event.columns is None else torch.zeros(count, event.columns, device=device)
 
 
 def wait_for(device: torch.device) -> None:

@@ -12,6 +12,7 @@ from rnode_dyn.cli.recipes import recipes_command
 from rnode_dyn.cli.report import report_command
 from rnode_dyn.cli.run import run_command
 from rnode_dyn.cli.sample import sample_command
+from rnode_dyn.cli.score import score_command
 from rnode_dyn.cli.show import show_command
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ _COMMANDS = {
     "run": run_command,
     "evaluate": evaluate_command,
     "sample": sample_command,
+    "score": score_command,
     "report": report_command,
     "show": show_command,
     "bench": bench_command,

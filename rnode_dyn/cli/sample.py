@@ -1,7 +1,7 @@
 """``rnode-dyn sample``: draw from a trained flow."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +27,14 @@ def sample_command(
         typer.Option(
             "--temperature",
             help="Below 1: more typical samples. Given several times: a panel for each.",
+        ),
+    ] = None,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            "--condition",
+            metavar="LABEL",
+            help="Of a conditional flow: a class, such as 3, or numbers, 0.1,-0.2.",
         ),
     ] = None,
     strip: Annotated[
@@ -58,6 +66,7 @@ def sample_command(
     recipe, model = load_flow(folder, checkpoint, tell=note)
     event = describe_event(recipe)
     drawing = _drawing(recipe, event, count, tuple(temperatures or ()), strip)
+    drawing = replace(drawing, condition=_condition(event, condition))
     path = output or folder.samples / drawing.file_name
     if path.suffix.lower() not in drawing.suffixes:
         raise typer.BadParameter(f"--output is {path}: its name must end in {drawing.suffixes[0]}")
@@ -66,13 +75,61 @@ def sample_command(
     if as_json:
         print_json({"file": str(path), **asdict(drawing), "seed": seed})
     else:
-        out().print(f"{drawing.count} samples: {path}", soft_wrap=True)
+        out().print(f"{_how_many(drawing, event)} samples: {path}", soft_wrap=True)
+
+
+def _how_many(drawing: "Drawing", event: "Event") -> int:
+    from rnode_dyn.report.given import row_length
+    from rnode_dyn.report.sampling import Strip
+
+    if event.classes is None or drawing.condition is not None or isinstance(drawing, Strip):
+        return drawing.count
+    return event.classes * row_length(event, drawing.count)
 
 
 def _check_temperatures(temperatures: list[float]) -> None:
     for temperature in temperatures:
         if not 0 < temperature < math.inf:
             raise typer.BadParameter(f"--temperature is {temperature}: write a positive number")
+
+
+def _condition(event: "Event", given: str | None) -> int | tuple[float, ...] | None:
+    """Read --condition as the flow takes it, or refuse it."""
+    if given is None:
+        if event.columns is not None:
+            raise typer.BadParameter(
+                f"this flow is conditional on {event.columns} numbers: say which, --condition "
+                f"{','.join(['0.0'] * event.columns)}"
+            )
+        return None
+    if not event.is_conditional:
+        raise typer.BadParameter("--condition is given, and this flow takes none: leave it out")
+    if event.classes is not None:
+        return _label(given, event.classes)
+    numbers = _numbers(given)
+    if len(numbers) != event.columns:
+        raise typer.BadParameter(
+            f"--condition has {len(numbers)} numbers, and this flow takes {event.columns}"
+        )
+    return numbers
+
+
+def _label(given: str, classes: int) -> int:
+    if not given.isdecimal() or int(given) >= classes:
+        raise typer.BadParameter(
+            f"--condition is {given}: write one of the classes, from 0 to {classes - 1}"
+        )
+    return int(given)
+
+
+def _numbers(given: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(map(float, given.split(",")))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise typer.BadParameter(f"--condition is {given}: write numbers with commas between them")
+    return numbers
 
 
 def _drawing(

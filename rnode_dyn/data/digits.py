@@ -15,7 +15,7 @@ _VALIDATION, _TEST = 200, 300
 
 def describe(request: DataRequest) -> Event:
     """One digit: (1, 8, 8) with 17 levels, unless the request says otherwise."""
-    return square_event(request, channels=1, own_size=8, own_levels=LEVELS)
+    return square_event(request, channels=1, own_size=8, own_levels=LEVELS, classes=10)
 
 
 def load(request: DataRequest) -> Splits:
@@ -24,7 +24,9 @@ def load(request: DataRequest) -> Splits:
     train, validation, test = _stratified(labels)
     images = torch.from_numpy(pixels).to(torch.uint8).reshape(-1, 1, 8, 8)
     parts = {"train": images[train], "validation": images[validation], "test": images[test]}
-    return splits_of_images(request, describe(request), parts, own_levels=LEVELS)
+    digits = {"train": labels[train], "validation": labels[validation], "test": labels[test]}
+    classes = {split: torch.from_numpy(found) for split, found in digits.items()}
+    return splits_of_images(request, describe(request), parts, LEVELS, classes)
 
 
 def _stratified(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """What is done to 8-bit images before a flow sees them: resized, quantized, cut into splits."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,9 +9,10 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from rnode_dyn.data.choosing import choose
+from rnode_dyn.data.conditions import Conditions
 from rnode_dyn.data.errors import DataError
 from rnode_dyn.data.request import DataRequest
-from rnode_dyn.data.splits import Event, Splits, TensorSplit
+from rnode_dyn.data.splits import SPLIT_NAMES, Event, Splits, TensorSplit
 
 # Whole data sets pass through here: wider intermediate types are kept to so many images.
 _CHUNK = 4096
@@ -38,10 +40,13 @@ def quantize(images: Tensor, own: int, levels: int) -> Tensor:
     return _in_chunks(images, lambda chunk: (chunk.int() * levels // own).to(torch.uint8))
 
 
-def square_event(request: DataRequest, *, channels: int, own_size: int, own_levels: int) -> Event:
+def square_event(
+    request: DataRequest, *, channels: int, own_size: int, own_levels: int, classes: int = 0
+) -> Event:
     """What an image looks like once the request's size and levels are applied to it."""
-    size = request.image_size or own_size
-    return Event((channels, size, size), request.levels_within(own_levels))
+    size, labelled = request.image_size or own_size, request.condition is not None
+    levels = request.levels_within(own_levels)
+    return Event((channels, size, size), levels, classes=classes if labelled else None)
 
 
 def check_count(name: str, place: Path, *, found: int, expected: int) -> None:
@@ -59,7 +64,11 @@ def check_count(name: str, place: Path, *, found: int, expected: int) -> None:
 
 
 def splits_of_images(
-    request: DataRequest, event: Event, images: Mapping[str, Tensor], own_levels: int
+    request: DataRequest,
+    event: Event,
+    images: Mapping[str, Tensor],
+    own_levels: int,
+    labels: Mapping[str, Tensor] | None = None,
 ) -> Splits:
     """Each split's images cut to the size asked for, resized and quantized to the event.
 
@@ -68,6 +77,7 @@ def splits_of_images(
         event: What one sample shall look like.
         images: For each split's name its uint8 images `(n, C, H, W)` as the data set has them.
         own_levels: How many levels those images have.
+        labels: For each split's name its images' classes `(n,)`, where they are asked for.
     """
     levels = event.levels or own_levels
 
@@ -75,7 +85,14 @@ def splits_of_images(
         chosen = images[split][torch.as_tensor(choose(request, split, len(images[split])))]
         return TensorSplit(quantize(resize(chosen, event.shape[-1]), own_levels, levels))
 
-    return Splits(event, prepared("train"), prepared("validation"), prepared("test"))
+    splits = Splits(event, prepared("train"), prepared("validation"), prepared("test"))
+    if labels is None or request.condition is None:
+        return splits
+    train, validation, test = (
+        labels[split][torch.as_tensor(choose(request, split, len(labels[split])))].long()
+        for split in SPLIT_NAMES
+    )
+    return replace(splits, conditions=Conditions(train, validation, test))
 
 
 def _in_chunks(images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:

@@ -22,7 +22,7 @@ _TRAIN = 55_000  # of the 60,000; the other 5,000 validate
 
 def describe(request: DataRequest) -> Event:
     """One digit: (1, 28, 28) with 256 levels, unless the request says otherwise."""
-    return square_event(request, channels=1, own_size=28, own_levels=256)
+    return square_event(request, channels=1, own_size=28, own_levels=256, classes=10)
 
 
 def find(request: DataRequest) -> None:
@@ -40,17 +40,19 @@ def find(request: DataRequest) -> None:
 def load(request: DataRequest) -> Splits:
     """55,000 digits to train on, the training set's last 5,000 to validate, 10,000 to test."""
     event = describe(request)
-    digits = _read(request.root, train=True, expected=60_000)
-    test = _read(request.root, train=False, expected=10_000)
+    digits, labels = _read(request.root, train=True, expected=60_000)
+    test, test_labels = _read(request.root, train=False, expected=10_000)
     parts = {"train": digits[:_TRAIN], "validation": digits[_TRAIN:], "test": test}
-    return splits_of_images(request, event, parts, own_levels=256)
+    classes = {"train": labels[:_TRAIN], "validation": labels[_TRAIN:], "test": test_labels}
+    return splits_of_images(request, event, parts, 256, classes)
 
 
-def _read(root: Path, *, train: bool, expected: int) -> Tensor:
-    """The images of one of the two files, as uint8 `(n, 1, 28, 28)`."""
+def _read(root: Path, *, train: bool, expected: int) -> tuple[Tensor, Tensor]:
+    """The images of one of the two files, as uint8 `(n, 1, 28, 28)`, and their digits."""
     advice = f"remove {root / 'MNIST'} and get the data anew."
     try:
-        images = MNIST(root, train=train, download=False).data
+        found = MNIST(root, train=train, download=False)
+        images, labels = found.data, found.targets
     except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
         # What torchvision raises on a damaged file depends on where the damage is.
         raise DataError(f"mnist's files cannot be read ({error}): {advice}") from error
@@ -59,4 +61,4 @@ def _read(root: Path, *, train: bool, expected: int) -> Tensor:
             f"mnist's {'training' if train else 'test'} images have the shape "
             f"{tuple(images.shape)}, not {(expected, 28, 28)}: {advice}"
         )
-    return images[:, None]
+    return images[:, None], labels

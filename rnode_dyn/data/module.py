@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from rnode_dyn.data.errors import DataError
+from rnode_dyn.data.paired import Paired
 from rnode_dyn.data.sampling import EpochShuffle, EveryNth, Mirrored, Parts, SharedBatches
 from rnode_dyn.data.splits import Split, Splits, TensorSplit
 
@@ -129,15 +130,19 @@ class FlowDataModule(pl.LightningDataModule):
         return EveryNth(len(split), self.eval_batch_size, self.parts)
 
     def _loader(self, split: Split, batches: Sampler[list[int]]) -> DataLoader[Tensor]:
-        workers = self._workers_for(split)
+        workers, conditions = self._workers_for(split), self._conditions_of(split)
         return _BatchLoader(
-            split,
+            split if conditions is None else Paired(split, conditions),
             batch_sampler=batches,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             collate_fn=_as_it_is,
         )
+
+    def _conditions_of(self, split: Split) -> Tensor | None:
+        source = split.images if isinstance(split, Mirrored) else split
+        return self.splits.conditions_of(source)
 
     def _workers_for(self, split: Split) -> int:
         source = split.images if isinstance(split, Mirrored) else split

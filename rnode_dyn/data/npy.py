@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from rnode_dyn.data.choosing import choose, last_tenths
+from rnode_dyn.data.columns import check_columns, in_columns
 from rnode_dyn.data.errors import DataError, DataWarning, MissingDataError
 from rnode_dyn.data.request import DataRequest
 from rnode_dyn.data.scaling import Scaling
-from rnode_dyn.data.splits import SPLIT_NAMES, Event, Splits, TensorSplit
+from rnode_dyn.data.splits import SPLIT_NAMES, Event, Splits
 from rnode_dyn.data.tables import Rows, open_table
 
 _FILES = {
@@ -36,9 +37,11 @@ _LARGEST = 2.0**1000
 
 def describe(request: DataRequest) -> Event:
     """One row; the header of a file is enough to tell, or the request says how many columns."""
-    if request.columns is not None:
-        return Event((request.columns,))
-    return Event((_rows(request.root)["train"].array.shape[1],))
+    columns = request.columns
+    if columns is None:
+        columns = _rows(request.root)["train"].array.shape[1]
+    given = check_columns(request.condition_columns, columns)
+    return Event((columns - len(given),), columns=len(given) or None)
 
 
 def load(request: DataRequest) -> Splits:
@@ -49,14 +52,12 @@ def load(request: DataRequest) -> Splits:
     """
     event, rows = describe(request), _rows(request.root)
     for split in SPLIT_NAMES:
-        _check_columns(request, rows[split], event.shape[0])
+        _check_columns(request, rows[split], event.dims + (event.columns or 0))
     values = {split: _chosen(request, split, rows[split]) for split in SPLIT_NAMES}
     scaling = _scaling(request, rows["train"], values["train"])
     kind = np.float64 if request.standardize and _tells(scaling, values) else np.float32
-    train, validation, test = (
-        TensorSplit(torch.from_numpy(values[split].astype(kind))) for split in SPLIT_NAMES
-    )
-    return Splits(event, train, validation, test, scaling if request.standardize else None)
+    tables = [torch.from_numpy(values[split].astype(kind)) for split in SPLIT_NAMES]
+    return in_columns(request, event, tables, scaling if request.standardize else None)
 
 
 def _chosen(request: DataRequest, split: str, rows: Rows) -> np.ndarray:

@@ -5,7 +5,7 @@ The module of a data set is imported when the set is first asked for.
 
 import difflib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -38,6 +38,9 @@ class DataSource:
     find: Callable[[DataRequest], None] | None = None
 
 
+_NO_COLUMNS = {"condition_columns": "its conditions are no columns of a table"}
+_NO_LABELS = {"condition": "its samples have no labels here", **_NO_COLUMNS}
+_IN_COLUMNS = {"condition": "its conditions are columns: write condition_columns"}
 _NO_PICTURES = {"on_bad_file": "it reads no picture files one by one"}
 _ONE = {"variant": "there is only one variant of it"}
 _ONE_FILE = {"checksums": "root is its one file", "on_bad_file": "root is its one file"}
@@ -57,7 +60,7 @@ _PLANE = {
     "standardize": "it has the scale of the figures in papers",
 }
 
-_SYNTHETIC = ("moons", "pinwheel", "checkerboard", "8gaussians", "spirals", "rings")
+_SYNTHETIC = ("pinwheel", "checkerboard", "8gaussians", "spirals", "rings")
 
 
 def _source_in(module: str, refuses: Mapping[str, str], *, finds: bool = False) -> DataSource:
@@ -71,18 +74,19 @@ def _source_in(module: str, refuses: Mapping[str, str], *, finds: bool = False) 
 
 
 DATA_SETS: dict[str, DataSource] = {
-    "digits": _source_in("digits", {**_GREY, **_ONE, **_NO_FILES}),
-    **{name: _source_in("synthetic", {**_PLANE, **_NO_FILES}) for name in _SYNTHETIC},
-    "picture": _source_in("picture", {**_PLANE, **_ONE_FILE}),
-    "mnist": _source_in("mnist", {**_GREY, **_ONE, **_NO_PICTURES}, finds=True),
-    "cifar10": _source_in("cifar10", {**_COLOUR, **_ONE, **_NO_PICTURES}, finds=True),
-    "svhn": _source_in("svhn", {**_COLOUR, **_ONE, **_NO_PICTURES}, finds=True),
-    "celeba": _source_in("celeba", {**_COLOUR, **_ONE}, finds=True),
-    "celebahq": _source_in("celebahq", {**_COLOUR, **_ONE}),
-    "imagenet64": _source_in("imagenet64", _COLOUR),
-    "npy": _source_in("npy", {**_VECTORS, **_NO_PICTURES}),
-    "folder": _source_in("folder", {**_IMAGES, **_ONE}),
-    "fake": _source_in("fake", {**_IMAGES, **_ONE, **_NO_FILES}),
+    "digits": _source_in("digits", {**_GREY, **_ONE, **_NO_FILES, **_NO_COLUMNS}),
+    "moons": _source_in("synthetic", {**_PLANE, **_NO_FILES, **_NO_COLUMNS}),
+    **{name: _source_in("synthetic", {**_PLANE, **_NO_FILES, **_NO_LABELS}) for name in _SYNTHETIC},
+    "picture": _source_in("picture", {**_PLANE, **_ONE_FILE, **_NO_LABELS}),
+    "mnist": _source_in("mnist", {**_GREY, **_ONE, **_NO_PICTURES, **_NO_COLUMNS}, finds=True),
+    "cifar10": _source_in("cifar10", {**_COLOUR, **_ONE, **_NO_PICTURES, **_NO_LABELS}, finds=True),
+    "svhn": _source_in("svhn", {**_COLOUR, **_ONE, **_NO_PICTURES, **_NO_LABELS}, finds=True),
+    "celeba": _source_in("celeba", {**_COLOUR, **_ONE, **_NO_LABELS}, finds=True),
+    "celebahq": _source_in("celebahq", {**_COLOUR, **_ONE, **_NO_LABELS}),
+    "imagenet64": _source_in("imagenet64", {**_COLOUR, **_NO_LABELS}),
+    "npy": _source_in("npy", {**_VECTORS, **_NO_PICTURES, **_IN_COLUMNS}),
+    "folder": _source_in("folder", {**_IMAGES, **_ONE, **_NO_LABELS}),
+    "fake": _source_in("fake", {**_IMAGES, **_ONE, **_NO_FILES, **_NO_LABELS}),
 }
 
 
@@ -102,6 +106,8 @@ def load_data(
     checksums: Mapping[str, str] | None = None,
     seed: int = 0,
     on_bad_file: str = "refuse",
+    condition: str | None = None,
+    condition_columns: Sequence[int] = (),
 ) -> "Splits":
     """Load a data set.
 
@@ -127,6 +133,11 @@ def load_data(
         on_bad_file: What becomes of a picture file that cannot be read, or not rightly: "refuse",
             or "skip", which looks at all of them first, leaves out up to one in a hundred, and
             warns of them by name; for folders of pictures.
+        condition: "label": what samples are conditional on is the class that each is labelled
+            with, of `digits` and `mnist` the digit, of `moons` which moon; the splits'
+            `conditions`.
+        condition_columns: Columns of `npy` that are no part of a sample but what it is conditional
+            on, counted from 0.
 
     Raises:
         MissingDataError: The files are not there; the message says how to get them.
@@ -153,6 +164,8 @@ def load_data(
         checksums=checksums or {},
         seed=seed,
         on_bad_file=on_bad_file,
+        condition=condition,
+        condition_columns=tuple(condition_columns),
     )
     source = _source(request)
     with _naming_what_cannot_be_read():
@@ -179,6 +192,8 @@ def describe_data(
     columns: int | None = None,
     variant: str | None = None,
     on_bad_file: str = "refuse",
+    condition: str | None = None,
+    condition_columns: Sequence[int] = (),
 ) -> "Event":
     """What a sample of a data set looks like; most data sets need not be there to tell.
 
@@ -192,6 +207,8 @@ def describe_data(
         columns: As for `load_data`.
         variant: As for `load_data`.
         on_bad_file: As for `load_data`.
+        condition: As for `load_data`.
+        condition_columns: As for `load_data`.
 
     >>> describe_data("mnist", image_size=14)
     Event(shape=(1, 14, 14), levels=256)
@@ -205,6 +222,8 @@ def describe_data(
         columns=columns,
         variant=variant,
         on_bad_file=on_bad_file,
+        condition=condition,
+        condition_columns=tuple(condition_columns),
     )
     source = _source(request)
     with _naming_what_cannot_be_read():

@@ -38,6 +38,8 @@ class DataRequest:
     checksums: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     on_bad_file: str = "refuse"
+    condition: str | None = None
+    condition_columns: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for option, least in _AT_LEAST.items():
@@ -49,6 +51,8 @@ class DataRequest:
         if self.on_bad_file not in _ON_BAD_FILE:
             known = " or ".join(map(repr, _ON_BAD_FILE))
             raise DataError(f"on_bad_file = {self.on_bad_file!r} says nothing: write {known}.")
+        if self.condition not in (None, "label"):
+            raise DataError(f'condition = {self.condition!r} is no condition: write "label".')
         if "\0" in str(self.root):
             raise DataError(f"root = {str(self.root)!r} has a NUL in it, which no path can have.")
 

@@ -1,5 +1,6 @@
 """What brings each column of a table to mean 0 and deviation 1, found from the training rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,6 +51,16 @@ class Scaling:
         )
         constant = tuple(i for i, column in enumerate(columns) if column.constant)
         return cls(shift, scale, rounding, constant)
+
+    def of_columns(self, columns: Sequence[int]) -> "Scaling":
+        """The scaling of some of the columns, in this order.
+
+        >>> Scaling.of(np.array([[1.0, 0.1], [3.0, 0.1]])).of_columns([1]).constant
+        (0,)
+        """
+        chosen = torch.tensor(columns, dtype=torch.long)
+        constant = tuple(i for i, column in enumerate(columns) if column in self.constant)
+        return Scaling(self.shift[chosen], self.scale[chosen], self.rounding[chosen], constant)
 
     def apply(self, rows: Tensor) -> Tensor:
         """Rows in standardised units, computed in float64 and rounded to float32.

@@ -3,13 +3,14 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rnode_dyn.data.conditions import Conditions
 from rnode_dyn.data.indexing import is_single, rows_at
 from rnode_dyn.data.scaling import Scaling
 
@@ -23,6 +24,8 @@ class Event:
     Attributes:
         shape: The shape of one sample, `(channels, height, width)` or `(dims,)`.
         levels: How many values an integer pixel can take; None for continuous data.
+        columns: Numbers in its condition, where that is a vector.
+        classes: How many labels its condition can be, where that is one.
 
     >>> Event((1, 8, 8), levels=17).dims
     64
@@ -30,6 +33,13 @@ class Event:
 
     shape: tuple[int, ...]
     levels: int | None = None
+    columns: int | None = field(default=None, repr=False)
+    classes: int | None = field(default=None, repr=False)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether a sample has a condition."""
+        return self.columns is not None or self.classes is not None
 
     @property
     def dims(self) -> int:
@@ -110,6 +120,7 @@ class Splits:
         test: Those that are scored in the end.
         scaling: What brings the samples' columns to mean 0 and deviation 1, for the flow to begin
             with; None where that was not asked for. The samples are as they are.
+        conditions: What the samples are conditional on; None where they are not.
     """
 
     event: Event
@@ -117,6 +128,12 @@ class Splits:
     validation: Split
     test: Split
     scaling: Scaling | None = None
+    conditions: Conditions | None = None
+
+    def conditions_of(self, split: Split) -> Tensor | None:
+        """The conditions of one of these splits; None where samples have none."""
+        names = [name for name in SPLIT_NAMES if getattr(self, name) is split]
+        return getattr(self.conditions, names[0]) if self.conditions and names else None
 
     def standardised(self) -> "Splits":
         """The same samples in standardised units, for a flow that does not bring them there."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
+from rnode_dyn.data.conditions import Conditions
 from rnode_dyn.data.request import DataRequest
 from rnode_dyn.data.seeding import generator_for
 from rnode_dyn.data.splits import SPLIT_NAMES, Event, Splits, TensorSplit
@@ -21,12 +22,18 @@ Draw = Callable[[int, Generator], Tensor]
 
 def moons(count: int, generator: Generator) -> Tensor:
     """Two interleaved half circles."""
+    return labelled_moons(count, generator)[0]
+
+
+def labelled_moons(count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """The moons, and on which each point lies: 0 for the upper, 1 for the lower."""
     angle = math.pi * torch.rand(count, generator=generator)
     lower = torch.randint(0, 2, (count,), generator=generator).bool()
     x = torch.where(lower, 1 - angle.cos(), angle.cos())
     y = torch.where(lower, 0.5 - angle.sin(), angle.sin())
     noise = 0.1 * torch.randn(count, 2, generator=generator)
-    return 2 * (torch.stack([x, y], dim=1) + noise) + torch.tensor([-1.0, -0.2])
+    points = 2 * (torch.stack([x, y], dim=1) + noise) + torch.tensor([-1.0, -0.2])
+    return points, lower.long()
 
 
 def pinwheel(count: int, generator: Generator) -> Tensor:
@@ -85,14 +92,26 @@ DRAWS: dict[str, Draw] = {
 
 def describe(request: DataRequest) -> Event:
     """One point of the plane."""
-    return Event((2,))
+    return Event((2,), classes=2 if request.condition else None)
 
 
 def load(request: DataRequest) -> Splits:
     """Fresh draws for each split, from a stream of their own: one's size changes no other."""
-    draw = DRAWS[request.name]
-    train, validation, test = (
-        TensorSplit(draw(request.size_of(split) or _SIZES[split], generator_for(request.seed, i)))
-        for i, split in enumerate(SPLIT_NAMES)
+    train, validation, test = (_drawn(request, split) for split in SPLIT_NAMES)
+    conditions = Conditions(train[1], validation[1], test[1]) if request.condition else None
+    return Splits(
+        describe(request),
+        TensorSplit(train[0]),
+        TensorSplit(validation[0]),
+        TensorSplit(test[0]),
+        conditions=conditions,
     )
-    return Splits(describe(request), train, validation, test)
+
+
+def _drawn(request: DataRequest, split: str) -> tuple[Tensor, Tensor]:
+    """A split's points, and their labels where the set has any; else as many zeros."""
+    count = request.size_of(split) or _SIZES[split]
+    generator = generator_for(request.seed, SPLIT_NAMES.index(split))
+    if request.name == "moons":
+        return labelled_moons(count, generator)
+    return DRAWS[request.name](count, generator), torch.zeros(count, dtype=torch.long)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.data.dequantize import UniformDequantization
+from rnode_dyn.data.paired import AnyBatch, taken_apart
 from rnode_dyn.data.splits import Event
 from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.evaluation.exact import batches_for_exact, check_exact, scored_by
@@ -70,7 +71,7 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     model: MultiscaleFlow,
-    batches: Iterable[Tensor],
+    batches: Iterable[AnyBatch],
     event: Event,
     seed: int = 0,
     *,
@@ -83,7 +84,8 @@ def evaluate(
 
     Args:
         model: The flow; it is put in evaluation mode.
-        batches: Batches of integer pixels or of continuous samples.
+        batches: Batches of integer pixels or of continuous samples, of a conditional flow with
+            their conditions.
         event: What one sample looks like.
         seed: Seed of the dequantization and of the divergence's noise.
         divergence: How to find the trace in every block; left out, as each block's own.
@@ -114,7 +116,7 @@ def evaluate(
     )
 
 
-def first_of(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+def first_of(batches: Iterable[AnyBatch], count: int) -> Iterator[AnyBatch]:
     """Yield the batches' first ``count`` samples.
 
     Example:
@@ -130,19 +132,20 @@ def first_of(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
 
 
 def _score(
-    model: MultiscaleFlow, batch: Tensor, event: Event, tally: "_Tally", bin_centre: bool
+    model: MultiscaleFlow, batch: AnyBatch, event: Event, tally: "_Tally", bin_centre: bool
 ) -> None:
     dtype = _like(model).dtype
-    u = batch if event.levels is None else UniformDequantization(event.levels)(batch).to(dtype)
-    result = model(u)
+    samples, given = taken_apart(batch)
+    u = samples if event.levels is None else UniformDequantization(event.levels)(samples).to(dtype)
+    result = model(u, **given)
     tally.add(bits_of(result, event), result.penalties)
     stats = [block.stats for block in model.blocks]
     tally.passes.append([(s.nfe, s.accepted, s.rejected) for s in stats])
     if event.levels is not None and bin_centre:
-        centre = UniformDequantization(event.levels).bin_centre(batch).to(dtype)
-        tally.bin_centre.append(bits_of(model(centre), event))
+        centre = UniformDequantization(event.levels).bin_centre(samples).to(dtype)
+        tally.bin_centre.append(bits_of(model(centre, **given), event))
     if tally.reconstruction_error is None:
-        tally.reconstruction_error = float((model.generate(result.z) - u).abs().max())
+        tally.reconstruction_error = float((model.generate(result.z, **given) - u).abs().max())
 
 
 def _like(model: MultiscaleFlow) -> Tensor:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from torch import Tensor
-
+from rnode_dyn.data.paired import AnyBatch
 from rnode_dyn.evaluation.errors import TooManyDimensionsError
 from rnode_dyn.flows.divergence import Divergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
@@ -47,7 +46,7 @@ def check_exact(model: MultiscaleFlow) -> None:
         )
 
 
-def batches_for_exact(model: MultiscaleFlow, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+def batches_for_exact(model: MultiscaleFlow, batches: Iterable[AnyBatch]) -> Iterator[AnyBatch]:
     """Cut batches so that the Jacobians of one fit into memory."""
     size = max(1, _ENTRIES // _largest_dimension(model) ** 2)
     for batch in batches:

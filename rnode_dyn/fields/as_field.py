@@ -1,4 +1,4 @@
-"""Whatever is written as f(t, x) as a module that torchdyn and the flows can call."""
+"""Whatever is written as f(t, x) or f(t, x, condition) as a module that the flows can call."""
 
 import functools
 import inspect
@@ -28,10 +28,10 @@ class CalledField(nn.Module, Wrapped):
         """The module itself, where it is called as f(t, x) all the same."""
         return self.module if self.calling.is_plain else self
 
-    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
+    def forward(self, t: Tensor, x: Tensor, condition: Any = None, args: Any = None) -> Tensor:
         """Evaluate the field."""
         with handed_the_time(timed_parts(self.module), t):
-            return self.calling.call(self.module, t, x, args)
+            return self.calling.call(self.module, t, x, args, condition)
 
 
 class FunctionField(nn.Module):
@@ -47,10 +47,10 @@ class FunctionField(nn.Module):
         self.calling = calling_of(function)
         self.owners = nn.ModuleList(_owners(function))
 
-    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:
+    def forward(self, t: Tensor, x: Tensor, condition: Any = None, args: Any = None) -> Tensor:
         """Evaluate the field."""
         with handed_the_time(timed_parts(self.owners), t):
-            return self.calling.call(self.function, t, x, args)
+            return self.calling.call(self.function, t, x, args, condition)
 
 
 def _owners(function: Callable) -> list[nn.Module]:
@@ -66,6 +66,8 @@ def _owners(function: Callable) -> list[nn.Module]:
 def as_field(given: Callable) -> nn.Module:
     """Return ``given`` as a module that torchdyn and the flows call as ``f(t, x, args=…)``.
 
+    Where it takes a condition, that is passed by the name ``condition``.
+
     Raises:
         TypeError: if it is nothing that could be called so.
     """
@@ -77,6 +79,8 @@ def as_field(given: Callable) -> nn.Module:
         return FunctionField(given)
     calling = calling_of(given)
     is_torchdyns = calling.is_plain and calling.takes_args and not timed_parts(given)
+    if calling.takes_condition and calling.condition_name != "condition":
+        return CalledField(given)
     return given if is_torchdyns and _names_the_time(given) else CalledField(given)
 
 

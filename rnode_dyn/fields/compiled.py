@@ -7,7 +7,7 @@ would have to be differentiated twice, which torch does not do.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -28,7 +28,9 @@ def compiled_products(fields: Iterable[nn.Module], **options: Any) -> Iterator[N
         fields: Fields with a ``value_and_vjp``.
         options: Of ``torch.compile``.
     """
-    products = {id(field): torch.compile(field.value_and_vjp, **options) for field in fields}
+    products = {
+        id(field): torch.compile(cast(Callable, field.value_and_vjp), **options) for field in fields
+    }
     _PRODUCTS.update(products)
     try:
         yield

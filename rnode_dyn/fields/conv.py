@@ -6,27 +6,35 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnode_dyn.fields.condition import embedding_for
 from rnode_dyn.fields.feedforward import FeedForwardField, TimeLayer
 
 
 class TimeConv(TimeLayer):
-    """A 3×3 convolution of the image and of one channel that holds the time.
+    """A 3×3 convolution of the image and of one channel that holds the time; a condition shifts it.
 
     The time channel is constant over the image, so its convolution is ``t`` times one map that is
     the same for the whole batch: the same parameters and values as concatenating the channel,
     without copying the batch.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, condition: int = 0) -> None:
         super().__init__()
         whole = nn.Conv2d(inputs + 1, outputs, kernel_size=3, padding=1)
         assert whole.bias is not None
         self.weight = nn.Parameter(whole.weight[:, 1:].detach().clone())
         self.time_weight = nn.Parameter(whole.weight[:, :1].detach().clone())
         self.bias = nn.Parameter(whole.bias.detach())
+        self.condition_weight = None
+        if condition:
+            self.condition_weight = nn.Linear(condition, outputs, bias=False).weight
 
-    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+    def forward(self, t: Tensor, x: Tensor, shift: Tensor | None = None) -> Tensor:
         """Apply the layer to ``x`` (batch, inputs, height, width)."""
+        y = self._of_time_and_state(t, x)
+        return y if shift is None else y + shift
+
+    def _of_time_and_state(self, t: Tensor, x: Tensor) -> Tensor:
         if t.dim():
             ones = x.new_ones(1, 1, *x.shape[2:])
             slope = F.conv2d(ones, self.time_weight, padding=1)
@@ -39,6 +47,11 @@ class TimeConv(TimeLayer):
     def transpose(self, v: Tensor) -> Tensor:
         """Return vᵀ W for ``v`` (batch, outputs, height, width)."""
         return F.conv_transpose2d(v, self.weight, padding=1)
+
+    def shift(self, condition: Tensor) -> Tensor:
+        """Return what to add for embedded conditions, ``(batch, outputs, 1, 1)``."""
+        assert self.condition_weight is not None
+        return F.linear(condition, self.condition_weight)[:, :, None, None]
 
 
 def _plus_image(y: Tensor, image: Tensor, factor: Tensor | float = 1.0) -> Tensor:
@@ -54,7 +67,9 @@ def _plus_image(y: Tensor, image: Tensor, factor: Tensor | float = 1.0) -> Tenso
 
 
 class ConvField(FeedForwardField):
-    """A stack of 3×3 convolutions f(t, x) on images, time a channel of every one.
+    """A stack of 3×3 convolutions f(t, x) or f(t, x, condition) on images.
+
+    Time is a channel of every convolution; a condition shifts the channels of each.
 
     The field of the paper's image models (Finlay et al. 2020): hidden layers of 64
     channels, softplus between.
@@ -63,6 +78,10 @@ class ConvField(FeedForwardField):
         channels: Channels of the state, ``x`` being ``(batch, channels, height, width)``.
         hidden: Channels of the hidden layers.
         activation: ``softplus``, ``tanh``, ``elu``, ``silu`` or ``sigmoid``.
+        condition: Numbers in a condition ``(batch, condition)``.
+        classes: Classes, where conditions are labels ``(batch,)`` from 0 to ``classes`` − 1.
+        embedding: Width of what the condition is embedded in, see
+            :class:`~rnode_dyn.ConditionEmbedding`.
 
     Example:
         >>> import torch
@@ -72,7 +91,15 @@ class ConvField(FeedForwardField):
     """
 
     def __init__(
-        self, channels: int, hidden: Sequence[int] = (64, 64, 64), activation: str = "softplus"
+        self,
+        channels: int,
+        hidden: Sequence[int] = (64, 64, 64),
+        activation: str = "softplus",
+        condition: int | None = None,
+        classes: int | None = None,
+        embedding: int | None = None,
     ) -> None:
+        embeds = embedding_for(condition, classes, embedding)
+        width = 0 if embeds is None else embeds.width
         widths = [channels, *hidden, channels]
-        super().__init__([TimeConv(i, o) for i, o in pairwise(widths)], activation)
+        super().__init__([TimeConv(i, o, width) for i, o in pairwise(widths)], activation, embeds)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rnode_dyn.fields.as_field import as_field
+from rnode_dyn.fields.conditioned import takes_condition
 from rnode_dyn.numerics.seeding import seeded
 
 
@@ -47,10 +48,16 @@ class FrozenNoise(nn.Module):
         """Draw other noise from now on."""
         self.seed.fill_(int(torch.randint(2**62, ())))
 
-    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # torchdyn's
+    @property
+    def takes_condition(self) -> bool:
+        """Whether the field does."""
+        return takes_condition(self.field)
+
+    def forward(self, t: Tensor, x: Tensor, condition: Any = None, args: Any = None) -> Tensor:
         """Evaluate the field."""
+        named = {} if condition is None else {"condition": condition}
         with seeded(x.device, int(self.seed)):
-            return self.field(t, x)
+            return self.field(t, x, **named)
 
     def of_samples(self, samples: Tensor) -> NoReturn:
         """Refuse: the noise belongs to the places of a whole batch.

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnode_dyn.fields.activations import activation as activation_of
+from rnode_dyn.fields.condition import embedded, embedding_for
+from rnode_dyn.fields.conditioned import Prepared
 from rnode_dyn.numerics.numbers import whole
 
 GROUPS = 8
@@ -94,6 +96,10 @@ class UNetField(nn.Module):
         levels: Sizes at which the image is seen; sides must be divisible by 2 one time fewer.
         attention: Whether the pixels of the smallest size attend to each other.
         activation: ``softplus``, ``tanh``, ``elu``, ``silu`` or ``sigmoid``.
+        condition: Numbers in a condition ``(batch, condition)``, whose embedding every block sees
+            with the time's.
+        classes: Classes, where conditions are labels ``(batch,)`` from 0 to ``classes`` − 1.
+        embedding: Width of what the condition is embedded in; left out, four times the width.
 
     Raises:
         ValueError: if the width is no multiple of 8; when called, if the image does not fit.
@@ -115,6 +121,9 @@ class UNetField(nn.Module):
         levels: int = 3,
         attention: bool = False,
         activation: str = "silu",
+        condition: int | None = None,
+        classes: int | None = None,
+        embedding: int | None = None,
     ) -> None:
         super().__init__()
         self.levels = whole("UNetField", "levels", levels)
@@ -142,11 +151,32 @@ class UNetField(nn.Module):
         self.last = nn.Conv2d(width, channels, kernel_size=3, padding=1)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
+        self.embedding = embedding_for(condition, classes, embedding or features)
+        if self.embedding is not None:
+            self.from_condition = nn.Linear(self.embedding.width, features)
 
-    def forward(self, t: Tensor, x: Tensor, args: Any = None) -> Tensor:  # torchdyn's
+    @property
+    def takes_condition(self) -> bool:
+        """Whether the field was built for one."""
+        return self.embedding is not None
+
+    def prepare(self, condition: Tensor | None, x: Tensor) -> Prepared | None:
+        """Compute the features of a condition, which stay the same for a solve."""
+        vectors = embedded(self.embedding, condition, x)
+        return None if vectors is None else Prepared((self.from_condition(vectors),))
+
+    def forward(
+        self,
+        t: Tensor,
+        x: Tensor,
+        condition: Tensor | Prepared | None = None,
+        args: Any = None,  # torchdyn's
+    ) -> Tensor:
         """Evaluate the field at time ``t`` (0-dim or (batch,)) and state ``x`` (batch, *event)."""
         check_fits(x.shape[1:], self.levels)
-        features = self.activation(self.features(t))
+        given = condition if isinstance(condition, Prepared) else self.prepare(condition, x)
+        features = self.features(t)
+        features = self.activation(features if given is None else features + given.parts[0])
         x, seen = self.first(x), []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else self.halve[level - 1](x), features)

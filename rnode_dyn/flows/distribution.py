@@ -1,13 +1,15 @@
 """A flow as a torch distribution."""
 
+import copy
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
+from rnode_dyn.flows.conditions import refuse_extra
 from rnode_dyn.flows.given import check_kind
 from rnode_dyn.numerics.numbers import positive
 
@@ -29,7 +31,8 @@ class FlowDistribution(Distribution):
 
     Args:
         model: Anything with ``forward(x) -> FlowResult``, ``generate(z)`` and
-            ``forward_shape(shape)``: a flow, a transform, or a chain of them.
+            ``forward_shape(shape)``: a flow, a transform, or a chain of them. A conditional one
+            has a density under each condition, see :meth:`given`.
         event_shape: Shape of one sample.
         temperature: Standard deviation of z when sampling; below 1, samples are more typical.
             Densities are those of temperature 1 all the same.
@@ -50,13 +53,54 @@ class FlowDistribution(Distribution):
     ) -> None:
         self.model = model
         self.temperature = positive("FlowDistribution", "temperature", temperature)
+        self.condition: Tensor | None = None
         self.latent_shape = tuple(model.forward_shape(event_shape))  # type: ignore[operator]
         super().__init__(event_shape=torch.Size(event_shape), validate_args=False)
 
+    def given(self, condition: Tensor) -> "FlowDistribution":
+        """Return the distributions under these conditions, one for each.
+
+        Args:
+            condition: Vectors ``(*batch, numbers)`` where they are floating; class labels
+                ``(*batch,)`` where they are whole numbers.
+
+        Returns:
+            A distribution of batch shape ``batch``.
+
+        Raises:
+            TypeError: if it is no tensor.
+            ValueError: if it is one number, and no vector; or the model takes no condition.
+
+        Example:
+            >>> import torch
+            >>> from rnode_dyn import MLPField, RegularizedFlow
+            >>> flow = RegularizedFlow(MLPField(2, condition=3))
+            >>> distribution = FlowDistribution(flow, event_shape=(2,)).given(torch.zeros(4, 3))
+            >>> distribution.batch_shape, distribution.sample((5,)).shape
+            (torch.Size([4]), torch.Size([5, 4, 2]))
+        """
+        refuse_extra([self.model], condition)
+        return _with_condition(self, condition, _batch_shape(condition))
+
+    def expand(
+        self,
+        batch_shape: Sequence[int],
+        _instance: Any = None,  # torch's own protocol
+    ) -> "FlowDistribution":
+        """Return distributions of a larger batch shape, under the same conditions."""
+        shape = torch.Size(batch_shape)
+        if self.condition is None:
+            return _with_condition(self, None, shape)
+        own = self.condition.shape[len(self.batch_shape) :]
+        return _with_condition(self, self.condition.expand(*shape, *own), shape)
+
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density of ``value`` (*batch, *event_shape), in nats, shape ``batch``.
+        """Log-density of ``value`` (*sample, *batch, *event_shape), in nats.
 
         With Hutchinson's divergence it is an unbiased estimate.
+
+        Returns:
+            Log-densities, ``(*sample, *batch)``: ``value`` is broadcast over the batch shape.
         """
         check_kind(value, self.model.parameters())
         dims = len(self.event_shape)
@@ -65,9 +109,26 @@ class FlowDistribution(Distribution):
                 f"value has shape {tuple(value.shape)}; its last {dims} axes must be "
                 f"{tuple(self.event_shape)}."
             )
-        batch = value.shape[: value.dim() - dims]
-        z, log_det, _ = self.model(value.reshape(-1, *self.event_shape))
+        batch = self._broadcast(value.shape[: value.dim() - dims])
+        x = value.expand(*batch, *self.event_shape).reshape(-1, *self.event_shape)
+        z, log_det, _ = self.model(x, **self._condition_for(batch))
         return (standard_normal_log_prob(z) + log_det).reshape(batch)
+
+    def _broadcast(self, batch: torch.Size) -> torch.Size:
+        try:
+            return torch.broadcast_shapes(batch, self.batch_shape)
+        except RuntimeError:
+            raise ValueError(
+                f"values of batch shape {tuple(batch)} do not go with conditions of batch shape "
+                f"{tuple(self.batch_shape)}: give one for each condition, the samples' axes first."
+            ) from None
+
+    def _condition_for(self, batch: torch.Size) -> dict[str, Tensor]:
+        """The condition of every row of a flattened batch, by name; nothing where there is none."""
+        if self.condition is None:
+            return {}
+        own = self.condition.shape[len(self.batch_shape) :]
+        return {"condition": self.condition.expand(*batch, *own).reshape(-1, *own)}
 
     def __repr__(self) -> str:
         """Name the model, what a sample is, and the temperature."""
@@ -95,17 +156,43 @@ class FlowDistribution(Distribution):
         return LogProb(estimates.mean(0), estimates.std(0) / math.sqrt(repeats))
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
-        """Draw samples (*sample_shape, *event_shape) that gradients pass through."""
-        shape = torch.Size(sample_shape)
+        """Draw samples (*sample_shape, *batch, *event_shape) that gradients pass through."""
+        batch = torch.Size((*sample_shape, *self.batch_shape))
         like = next(self.model.parameters(), torch.empty(()))
-        z = torch.randn(shape.numel(), *self.latent_shape, dtype=like.dtype, device=like.device)
-        samples = self.model.generate(self.temperature * z)  # type: ignore[operator]
-        return samples.reshape(*shape, *self.event_shape)
+        z = torch.randn(batch.numel(), *self.latent_shape, dtype=like.dtype, device=like.device)
+        given = self._condition_for(batch)
+        samples = self.model.generate(self.temperature * z, **given)  # type: ignore[operator]
+        return samples.reshape(*batch, *self.event_shape)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
-        """Draw samples (*sample_shape, *event_shape)."""
+        """Draw samples (*sample_shape, *batch, *event_shape)."""
         with torch.no_grad():
             return self.rsample(sample_shape)
+
+
+def _with_condition(
+    distribution: FlowDistribution, condition: Tensor | None, batch_shape: torch.Size
+) -> FlowDistribution:
+    new = copy.copy(distribution)
+    new.condition, new._batch_shape = condition, batch_shape
+    return new
+
+
+def _batch_shape(condition: Tensor) -> torch.Size:
+    """The batch shape of conditions: all axes of labels, all but the last of vectors."""
+    if not isinstance(condition, Tensor):
+        raise TypeError(
+            f"condition is a {type(condition).__name__}; write a tensor: torch.as_tensor(condition)"
+            "."
+        )
+    if not condition.is_floating_point():
+        return condition.shape
+    if condition.dim() == 0:
+        raise ValueError(
+            "condition is a single number; write a vector, condition[None], or whole numbers for "
+            "class labels."
+        )
+    return condition.shape[:-1]
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rnode_dyn.flows.conditions import handed, refuse_extra, takes_condition
 from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult, unchanged
@@ -78,6 +79,8 @@ class MultiscaleFlow(Transform):
         event_shape: Shape of a data sample.
         scales: The scales, first to last; the last does not split.
         preprocess: A map in front of the first scale, such as ``LogitTransform(1e-5)``.
+        preprocess_condition: A map that conditions go through before the blocks see them, such as
+            a ``Standardize``; its log-determinant is nobody's.
 
     Raises:
         ValueError: where a scale does not fit, naming it and the shapes.
@@ -101,9 +104,11 @@ class MultiscaleFlow(Transform):
         event_shape: Sequence[int],
         scales: Sequence[Scale],
         preprocess: Transform | None = None,
+        preprocess_condition: Transform | None = None,
     ) -> None:
         super().__init__()
         self.event_shape = tuple(event_shape)
+        self.preprocess_condition = preprocess_condition
         self.preprocess = Compose([preprocess] if preprocess is not None else [])
         self.scales = nn.ModuleList(scales)
         self.latent_shapes = self._trace_shapes()
@@ -148,26 +153,45 @@ class MultiscaleFlow(Transform):
         """The continuous blocks, first to last."""
         return [block for scale in self.scale_list() for block in scale.blocks]
 
-    def forward(self, x: Tensor) -> FlowResult:
-        """Carry data (batch, *event_shape) to the latent vector (batch, dimension)."""
-        return self.forward_weighted(x)[0]
+    @property
+    def takes_condition(self) -> bool:
+        """Whether one of the blocks takes a condition."""
+        return any(map(takes_condition, self.scales))
 
-    def forward_weighted(self, x: Tensor) -> tuple[FlowResult, Tensor]:
+    def enter_condition(self, condition: Tensor | None) -> Tensor | None:
+        """Take conditions as far as the blocks: preprocessed, where they are given.
+
+        Raises:
+            ValueError: if they are, and no block takes any.
+        """
+        refuse_extra(self.scales, condition)
+        if condition is None or self.preprocess_condition is None:
+            return condition
+        return self.preprocess_condition(condition).z
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> FlowResult:
+        """Carry data (batch, *event_shape) to the latent vector (batch, dimension)."""
+        return self.forward_weighted(x, condition)[0]
+
+    def forward_weighted(
+        self, x: Tensor, condition: Tensor | None = None
+    ) -> tuple[FlowResult, Tensor]:
         """Carry data to the latent vector, and weigh each block's penalties by its own weights.
 
         Returns:
             The result, and Σ weight · penalty over the blocks, ``(batch,)``: zeros where no block
             weighs any.
         """
+        condition = self.enter_condition(condition)
         with deferred_checks():
-            return self._forward_weighted(x)
+            return self._forward_weighted(x, condition)
 
-    def _forward_weighted(self, x: Tensor) -> tuple[FlowResult, Tensor]:
+    def _forward_weighted(self, x: Tensor, condition: Tensor | None) -> tuple[FlowResult, Tensor]:
         result, leaving = self.enter(x), []
         weighted = torch.zeros_like(result.log_det)
         for scale in self.scale_list():
             for step in scale.steps:
-                taken = step(result.z)
+                taken = step(result.z, **handed(step, condition))
                 result = result.then(taken)
                 if isinstance(step, RegularizedFlow):
                     weighted = weighted + step.weigh(taken.penalties)
@@ -198,25 +222,27 @@ class MultiscaleFlow(Transform):
         double = next(self.parameters(), torch.empty(())).dtype == torch.float64
         return x.double() if double and isinstance(x, Tensor) and x.is_floating_point() else x
 
-    def inverse(self, z: Tensor) -> FlowResult:
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> FlowResult:
         """Carry latent vectors (batch, dimension) back to data."""
+        condition = self.enter_condition(condition)
         *leaving, last = self.split_latents(z)
         result = unchanged(last)
         with deferred_checks():
             for scale in reversed(self.scale_list()):
                 if scale.split:
                     result = result._replace(z=torch.cat([result.z, leaving.pop()], dim=1))
-                result = result.then(scale.inverse(result.z))
+                result = result.then(scale.inverse(result.z, **handed(scale, condition)))
         return result.then(self.preprocess.inverse(result.z))
 
-    def generate(self, z: Tensor) -> Tensor:
+    def generate(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Carry latent vectors back to data without the density, which costs less."""
+        condition = self.enter_condition(condition)
         *leaving, x = self.split_latents(z)
         with deferred_checks():
             for scale in reversed(self.scale_list()):
                 if scale.split:
                     x = torch.cat([x, leaving.pop()], dim=1)
-                x = scale.generate(x)
+                x = scale.generate(x, **handed(scale, condition))
         return self.preprocess.generate(x)
 
     def split_latents(self, z: Tensor) -> list[Tensor]:
@@ -255,3 +281,27 @@ class MultiscaleFlow(Transform):
                     indices = step(indices).z
             if scale.split:
                 indices = indices.chunk(2, dim=1)[0]
+
+
+def as_multiscale(flow: nn.Module, event_shape: Sequence[int]) -> MultiscaleFlow:
+    """Return a flow as a multiscale one, a single block as one scale of one block.
+
+    Args:
+        flow: The flow; it is shared, not copied.
+        event_shape: Shape of a data sample.
+
+    Raises:
+        TypeError: if it is neither kind of flow.
+
+    Example:
+        >>> from rnode_dyn import MLPField
+        >>> as_multiscale(RegularizedFlow(MLPField(2)), (2,)).event_shape
+        (2,)
+    """
+    if isinstance(flow, MultiscaleFlow):
+        return flow
+    if not isinstance(flow, RegularizedFlow):
+        raise TypeError(
+            f"flow is a {type(flow).__name__}; write a RegularizedFlow or a MultiscaleFlow."
+        )
+    return MultiscaleFlow(event_shape, [Scale([flow])])

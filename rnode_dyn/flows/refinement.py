@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import inf, isfinite, nan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.distribution import standard_normal_log_prob
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.quadrature import Quadrature
@@ -53,7 +54,11 @@ def set_step_count(flow: RegularizedFlow, steps: int) -> None:
 
 @torch.no_grad()
 def refine(
-    model: MultiscaleFlow, x: Tensor, blocks: Sequence[RegularizedFlow], seed: int
+    model: MultiscaleFlow,
+    x: Tensor,
+    blocks: Sequence[RegularizedFlow],
+    seed: int,
+    condition: Tensor | None = None,
 ) -> Refinement:
     """Solve the flow at the training solver's steps and at twice as many, with the same noise.
 
@@ -71,6 +76,7 @@ def refine(
         x: Data, ``(batch, *event)``.
         blocks: The blocks to look at: those with fixed steps.
         seed: Seed of the noise.
+        condition: Of a conditional flow, a row a sample.
     """
     was_training = model.training
     model.train()
@@ -78,10 +84,11 @@ def refine(
         with random_state_kept(x.device), _at_stages(model.blocks, only_random=True):
             # Blocks that are not looked at draw noise too.
             reseed(x.device, seed)
-            coarse = _solved(model, x, blocks, seed)
+            given = handed(model, condition)
+            coarse = _solved(model, x, blocks, seed, given)
             reseed(x.device, seed)
             with _doubled(blocks), _at_stages(model.blocks):
-                fine = _solved(model, x, blocks, seed)
+                fine = _solved(model, x, blocks, seed, given)
             alone = [_gap(flow, coarse, fine, seed) for flow in blocks]
     finally:
         model.train(was_training)
@@ -121,24 +128,36 @@ class _Solved(NamedTuple):
     """A pass through the flow: log p, and what went into the blocks and came out."""
 
     log_prob: Tensor
-    passed: dict[nn.Module, tuple[Tensor, FlowResult]]
+    passed: dict[nn.Module, "_Passage"]
+
+
+class _Passage(NamedTuple):
+    """What went into a block, what that was conditional on, and what came out."""
+
+    x: Tensor
+    given: dict[str, Any]
+    result: FlowResult
 
 
 def _solved(
-    model: MultiscaleFlow, x: Tensor, blocks: Sequence[RegularizedFlow], seed: int
+    model: MultiscaleFlow,
+    x: Tensor,
+    blocks: Sequence[RegularizedFlow],
+    seed: int,
+    condition: dict[str, Any],
 ) -> _Solved:
-    passed: dict[nn.Module, tuple[Tensor, FlowResult]] = {}
+    passed: dict[nn.Module, _Passage] = {}
 
     def begin(flow: nn.Module, inputs: tuple) -> None:
         reseed(x.device, seed)
 
-    def keep(flow: nn.Module, inputs: tuple, result: FlowResult) -> None:
-        passed[flow] = (inputs[0], result)
+    def keep(flow: nn.Module, inputs: tuple, given: dict[str, Any], result: FlowResult) -> None:
+        passed[flow] = _Passage(inputs[0], given, result)
 
     hooks = [flow.register_forward_pre_hook(begin) for flow in blocks]
-    hooks += [flow.register_forward_hook(keep) for flow in blocks]
+    hooks += [flow.register_forward_hook(keep, with_kwargs=True) for flow in blocks]
     try:
-        found = model(x)
+        found = model(x, **condition)
         return _Solved(standard_normal_log_prob(found.z) + found.log_det, passed)
     except SolverError:
         return _Solved(x.new_full((len(x),), nan), passed)
@@ -151,12 +170,14 @@ def _gap(flow: RegularizedFlow, coarse: _Solved, fine: _Solved, seed: int) -> fl
     """What a block changes on its own at twice the steps, from the state of the fine solve."""
     if flow not in fine.passed:
         return inf
-    x, at_2n = fine.passed[flow]
-    begun, at_n = coarse.passed.get(flow, (None, None))
-    if begun is None or at_n is None or not torch.equal(begun, x):
+    x, given, at_2n = fine.passed[flow]
+    begun = coarse.passed.get(flow)
+    if begun is not None and torch.equal(begun.x, x):
+        at_n = begun.result
+    else:
         reseed(x.device, seed)
         try:
-            at_n = flow(x)
+            at_n = flow(x, **given)
         except SolverError:
             return inf
     moved = (at_n.log_det - at_2n.log_det) + (

@@ -11,6 +11,7 @@ from torchdyn.core import DEFunc, NeuralODE
 from torchdyn.nn import Augmenter
 
 from rnode_dyn.fields.as_field import as_field
+from rnode_dyn.fields.conditioned import Conditioned, conditioned, takes_condition
 from rnode_dyn.fields.own_product import with_own_product
 from rnode_dyn.flows.at_nodes import Plan, carry_at_nodes
 from rnode_dyn.flows.augmented import AugmentedField
@@ -35,7 +36,8 @@ class RegularizedFlow(NeuralODE):
     ``eval_divergence``, where they are given.
 
     Args:
-        field: f(t, x): a module or a function; the module's parameters are trained.
+        field: f(t, x), or f(t, x, condition): a module or a function; the module's parameters are
+            trained.
         solver: How to solve, and how to differentiate the solve.
         divergence: How to get tr ∂f/∂x.
         regularizers: Penalties to integrate along the trajectory.
@@ -126,31 +128,39 @@ class RegularizedFlow(NeuralODE):
         """T as a number; ``end`` is the tensor, where one was given that wants a gradient."""
         return float(self.end.detach()) if isinstance(self.end, Tensor) else self.end
 
-    def forward(self, x: Tensor) -> FlowResult:  # type: ignore[override]
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> FlowResult:  # type: ignore[override]
         """Carry data to the latent variable.
 
         Args:
             x: Data, ``(batch, *event)``.
+            condition: What the density is conditional on, a row a sample, where the field takes
+                f(t, x, condition). It stays the same for the solve, and gradients reach it.
 
         Returns:
             The latent variable, log |det ∂z/∂x|, and the penalties.
         """
-        return self._carry(x, 0.0, self.end)
+        return self._carry(x, 0.0, self.end, condition)
 
-    def inverse(self, z: Tensor) -> FlowResult:
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> FlowResult:
         """Carry the latent variable back to data; ``log_det`` is that of this direction."""
-        return self._carry(z, self.end, 0.0)
+        return self._carry(z, self.end, 0.0, condition)
 
-    def generate(self, z: Tensor) -> Tensor:
+    def generate(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Carry the latent variable back to data, without the density, which costs less."""
-        return self.trajectory(z, (self.end, 0.0))[-1]
+        return self.trajectory(z, (self.end, 0.0), condition)[-1]
 
-    def trajectory(self, x: Tensor, t_span: Sequence[float | Tensor] | Tensor) -> Tensor:
+    def trajectory(
+        self,
+        x: Tensor,
+        t_span: Sequence[float | Tensor] | Tensor,
+        condition: Tensor | None = None,
+    ) -> Tensor:
         """Solve for the states alone, from ``x`` at the first of the times.
 
         Args:
             x: Start, ``(batch, *event)``.
             t_span: Times in either direction, two or more.
+            condition: As in :meth:`forward`.
 
         Returns:
             The states at those times, ``(len(t_span), batch, *event)``.
@@ -159,7 +169,8 @@ class RegularizedFlow(NeuralODE):
         times = list(t_span)
         if len(times) < 2:
             raise ValueError(f"t_span is {t_span!r}; write two times or more, such as (1.0, 0.0).")
-        problem = ODEProblem(self.field, x, (times[0], times[-1]))
+        field = conditioned(self.field, condition, x)
+        problem = ODEProblem(field, x, (times[0], times[-1]), self._differentiable(field))
         solution = solve(problem, self.active_solver, save_at=times)
         self.stats = solution.stats
         return solution.x
@@ -206,11 +217,24 @@ class RegularizedFlow(NeuralODE):
                 total = total + regularizer.weight * penalties[regularizer.name]
         return total
 
-    def _carry(self, x: Tensor, t0: float | Tensor, t1: float | Tensor) -> FlowResult:
+    @property
+    def takes_condition(self) -> bool:
+        """Whether the field takes a condition."""
+        return takes_condition(self.field)
+
+    def _differentiable(self, field: nn.Module | Conditioned) -> tuple[Tensor, ...]:
+        """What a gradient has to reach: the field's parameters, and its condition."""
+        more = field.rows if isinstance(field, Conditioned) else ()
+        return (*self.field.parameters(), *(t for t in more if t.is_floating_point()))
+
+    def _carry(
+        self, x: Tensor, t0: float | Tensor, t1: float | Tensor, condition: Tensor | None
+    ) -> FlowResult:
         check_batch(x, self.field.parameters())
+        field = conditioned(self.field, condition, x)
         divergence = self.active_divergence
         dynamics = AugmentedField(
-            with_own_product(self.field, x),
+            with_own_product(field, x),
             x.shape[1:],
             divergence,
             drawn(divergence.draw, x),
@@ -222,7 +246,7 @@ class RegularizedFlow(NeuralODE):
             dynamics,
             y,
             (t0, t1),
-            parameters=tuple(self.field.parameters()),
+            parameters=self._differentiable(field),
             error_mask=dynamics.error_mask(y),
         )
         rows, self.stats = self._solve(dynamics, problem, x)

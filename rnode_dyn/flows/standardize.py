@@ -138,13 +138,15 @@ def log_scale(model: nn.Module) -> float | None:
 
 
 def standardizing(model: nn.Module) -> list[Standardize]:
-    """The parts of a model that standardise.
+    """The parts of a model that standardise samples; what standardises conditions is none.
 
     Example:
         >>> standardizing(torch.nn.Identity())
         []
     """
-    return [module for module in model.modules() if isinstance(module, Standardize)]
+    apart = getattr(model, "preprocess_condition", None)
+    others = set() if apart is None else set(apart.modules())
+    return [m for m in model.modules() if isinstance(m, Standardize) and m not in others]
 
 
 def _as_exact(numbers: Tensor, moved: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnode_dyn.flows.conditions import handed, refuse_extra, takes_condition
 from rnode_dyn.flows.result import FlowResult, unchanged
 
 
@@ -150,24 +151,32 @@ class Compose(Transform):
         super().__init__()
         self.steps = nn.ModuleList(steps)
 
-    def forward(self, x: Tensor) -> FlowResult:
-        """Apply the maps in order."""
+    @property
+    def takes_condition(self) -> bool:
+        """Whether one of the maps takes a condition."""
+        return any(map(takes_condition, self.steps))
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> FlowResult:
+        """Apply the maps in order; those that take a condition are handed it."""
+        refuse_extra(self.steps, condition)
         result = unchanged(x)
         for step in self.steps:
-            result = result.then(step(result.z))
+            result = result.then(step(result.z, **handed(step, condition)))
         return result
 
-    def inverse(self, z: Tensor) -> FlowResult:
+    def inverse(self, z: Tensor, condition: Tensor | None = None) -> FlowResult:
         """Undo the maps, the last first."""
+        refuse_extra(self.steps, condition)
         result = unchanged(z)
         for step in reversed(self.steps):
-            result = result.then(step.inverse(result.z))  # type: ignore[operator]
+            result = result.then(step.inverse(result.z, **handed(step, condition)))  # type: ignore[operator]
         return result
 
-    def generate(self, z: Tensor) -> Tensor:
+    def generate(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Undo the maps without log-determinants."""
+        refuse_extra(self.steps, condition)
         for step in reversed(self.steps):
-            z = step.generate(z)  # type: ignore[operator]
+            z = step.generate(z, **handed(step, condition))  # type: ignore[operator]
         return z
 
     def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:

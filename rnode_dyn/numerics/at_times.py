@@ -21,6 +21,19 @@ class Wrapped(ABC):
         """The field as it was written; ``self``, where that is called in another way."""
 
 
+class HasRows(ABC):
+    """A field that holds something for each sample of a batch."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> tuple[Tensor, ...]:
+        """What it holds, a row a sample."""
+
+    @abstractmethod
+    def with_rows(self, rows: tuple[Tensor, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the same for a single sample, given its row of each."""
+
+
 def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
     """Return f(t_i, x_i) of every sample i at a time of its own.
 
@@ -46,16 +59,19 @@ def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
     """
     if says_takes_times(field):
         return _checked(field(t, x), x)
-    if getattr(_written(field), _NAME, False) and len(x) not in (1, x.shape[-1]):
+    if getattr(as_written(field), _NAME, False) and len(x) not in (1, x.shape[-1]):
         slope = _tried(field, t, x)
         if slope is not None:
             return slope
 
-    def alone(time: Tensor, sample: Tensor) -> Tensor:
-        return _checked(field(time, sample[None]), sample[None])[0]
+    rows = field.rows if isinstance(field, HasRows) else ()
+
+    def alone(time: Tensor, sample: Tensor, *own: Tensor) -> Tensor:
+        there = field.with_rows(own) if isinstance(field, HasRows) else field
+        return _checked(there(time, sample[None]), sample[None])[0]
 
     try:
-        return torch.func.vmap(alone, randomness="different")(t, x)
+        return torch.func.vmap(alone, randomness="different")(t, x, *rows)
     except RuntimeError as error:
         raise ValueError(
             "the field cannot be evaluated at a time of its own for every sample "
@@ -66,16 +82,29 @@ def at_times(field: Callable, t: Tensor, x: Tensor) -> Tensor:
 
 def says_takes_times(field: Callable) -> bool:
     """Whether a field's class says of its own ``forward`` that it takes a time for each sample."""
-    written = _written(field)
+    return says_of_forward(field, _NAME)
+
+
+def says_of_forward(field: Callable, name: str) -> bool:
+    """Whether a field's class says something of its own ``forward``, and means it.
+
+    A subclass that overrides ``forward`` inherits the words of its parent, which are not about it.
+
+    Args:
+        field: The field.
+        name: An attribute of its class: a word that counts where it is true, or a method.
+    """
+    written = as_written(field)
     if "forward" in getattr(written, "__dict__", {}) or getattr(written, "_forward_hooks", None):
         return False
     lineage = inspect.getmro(type(written))
-    says = next((i for i, kind in enumerate(lineage) if _NAME in vars(kind)), None)
+    says = next((i for i, kind in enumerate(lineage) if name in vars(kind)), None)
     forward = next((i for i, kind in enumerate(lineage) if "forward" in vars(kind)), None)
-    return says is not None and (forward is None or says <= forward) and getattr(written, _NAME)
+    is_said = says is not None and (forward is None or says <= forward)
+    return is_said and bool(getattr(written, name))
 
 
-def _written(field: Callable) -> Callable:
+def as_written(field: Callable) -> Callable:
     """The field without what we put around it."""
     return field.written if isinstance(field, Wrapped) else field
 

@@ -1,6 +1,6 @@
 """From a recipe to objects: fields, solvers, flows, data."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -122,6 +122,8 @@ def describe_event(recipe: Recipe) -> Event:
             columns=data.columns,
             variant=data.variant,
             on_bad_file=data.on_bad_file,
+            condition=data.condition,
+            condition_columns=data.condition_columns,
         )
 
 
@@ -164,15 +166,23 @@ def load_splits(recipe: Recipe) -> Splits:
             checksums=data.checksums,
             seed=recipe.seed,
             on_bad_file=data.on_bad_file,
+            condition=data.condition,
+            condition_columns=data.condition_columns,
         )
 
 
-def standardize_by(scaling: Scaling | None, model: MultiscaleFlow) -> None:
+def standardize_by(splits: Splits, model: MultiscaleFlow) -> None:
     """Tell a model that standardises its data by what; it takes them as they are until then."""
-    if scaling is None:
-        return
-    for step in standardizing(model):
-        step.set(scaling.shift, scaling.scale, scaling.rounding)
+    conditions = None if splits.conditions is None else splits.conditions.scaling
+    _take_units(splits.scaling, standardizing(model))
+    if model.preprocess_condition is not None:
+        _take_units(conditions, standardizing(model.preprocess_condition))
+
+
+def _take_units(scaling: Scaling | None, steps: Sequence[Standardize]) -> None:
+    for step in steps:
+        if scaling is not None:
+            step.set(scaling.shift, scaling.scale, scaling.rounding)
 
 
 def as_taken(splits: Splits, model: MultiscaleFlow) -> Splits:
@@ -214,15 +224,32 @@ def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
     for number, scale in enumerate(_scale_recipes(recipe, event)):
         key = f"model.scale.{number}" if recipe.model.scale else "model.scales"
         try:
-            built, shape = _build_scale(recipe, recipe.for_scale(number), scale, shape)
+            parts = recipe.for_scale(number)
+            built, shape = _build_scale(recipe, parts, scale, shape, _condition_of(recipe, event))
         except MisfitError as error:
             key = f"model.scale.{number}" if _has_own_field(recipe, number) else "model"
             raise _problem(recipe, f"{key}.{error.key}", str(error)) from error
         except ValueError as error:
             raise _problem(recipe, key, f"scale {number}: {error}") from error
         scales.append(built)
-    flow = MultiscaleFlow(event.shape, scales, _build_preprocess(recipe, event))
+    units = _units_of_condition(recipe, event)
+    flow = MultiscaleFlow(event.shape, scales, _build_preprocess(recipe, event), units)
     return flow.double() if recipe.train.precision == "64-true" else flow
+
+
+def _condition_of(recipe: Recipe, event: Event) -> dict[str, int | None]:
+    """What a field is built with for the event's condition; nothing where there is none."""
+    if not event.is_conditional:
+        return {}
+    table = recipe.model.condition
+    width = None if table is None else table.embedding
+    return {"condition": event.columns, "classes": event.classes, "embedding": width}
+
+
+def _units_of_condition(recipe: Recipe, event: Event) -> Transform | None:
+    if event.columns is None or not recipe.data.standardize:
+        return None
+    return Standardize(torch.zeros(event.columns), torch.ones(event.columns))
 
 
 def _scale_recipes(recipe: Recipe, event: Event) -> Sequence[ScaleRecipe]:
@@ -257,14 +284,18 @@ def _count_scales(shape: Sequence[int]) -> int:
 
 
 def _build_scale(
-    recipe: Recipe, parts: ScaleParts, scale: ScaleRecipe, shape: tuple[int, ...]
+    recipe: Recipe,
+    parts: ScaleParts,
+    scale: ScaleRecipe,
+    shape: tuple[int, ...],
+    given: Mapping[str, int | None],
 ) -> tuple[Scale, tuple[int, ...]]:
     """Build one scale; return it with the shape of what goes on to the next."""
     end_time = recipe.model.end_time
-    before = [_build_block(parts, shape, end_time) for _ in range(scale.blocks)]
+    before = [_build_block(parts, shape, end_time, given) for _ in range(scale.blocks)]
     if scale.squeeze:
         shape = Squeeze().forward_shape(shape)
-    after = [_build_block(parts, shape, end_time) for _ in range(scale.blocks_after or 0)]
+    after = [_build_block(parts, shape, end_time, given) for _ in range(scale.blocks_after or 0)]
     built = Scale(before, after, squeeze=scale.squeeze, split=scale.split)
     if scale.split:
         if shape[0] % 2:
@@ -276,11 +307,13 @@ def _build_scale(
     return built, shape
 
 
-def _build_block(parts: ScaleParts, shape: tuple[int, ...], end_time: float) -> RegularizedFlow:
+def _build_block(
+    parts: ScaleParts, shape: tuple[int, ...], end_time: float, given: Mapping[str, int | None]
+) -> RegularizedFlow:
     sensitivity = _build_sensitivity(parts.solver)
     evaluation = parts.divergence.eval
     return RegularizedFlow(
-        build_field(parts.field, shape),
+        build_field(parts.field, shape, given),
         solver=_build_solver(parts.solver, sensitivity, end_time),
         divergence=_build_divergence(parts.divergence),
         regularizers=_build_regularizers(parts.regularizers),
@@ -305,8 +338,15 @@ class MisfitError(ValueError):
         self.key = key
 
 
-def build_field(field: FieldRecipe, shape: Sequence[int]) -> nn.Module:
+def build_field(
+    field: FieldRecipe, shape: Sequence[int], given: Mapping[str, int | None] | None = None
+) -> nn.Module:
     """Build a field for samples of this shape.
+
+    Args:
+        field: The recipe's field.
+        shape: Shape of a sample.
+        given: What says which condition it takes, as the field's class has it.
 
     Raises:
         ValueError: if the field is for images and the samples are none.
@@ -314,18 +354,20 @@ def build_field(field: FieldRecipe, shape: Sequence[int]) -> nn.Module:
     """
     hidden, activation = field.hidden or (), field.activation
     if field.kind == "mlp":
-        return MLPField(shape, hidden=hidden, activation=activation)
+        return MLPField(shape, hidden, activation, **(given or {}))
     if len(shape) != 3:
         raise ValueError(
             f'field kind "{field.kind}" takes images, and a sample has shape {tuple(shape)}: '
             'write model.field.kind = "mlp"'
         )
     if field.kind == "conv":
-        return ConvField(shape[0], hidden=hidden, activation=activation)
-    return _build_unet(field, shape)
+        return ConvField(shape[0], hidden, activation, **(given or {}))
+    return _build_unet(field, shape, given or {})
 
 
-def _build_unet(field: FieldRecipe, shape: Sequence[int]) -> UNetField:
+def _build_unet(
+    field: FieldRecipe, shape: Sequence[int], given: Mapping[str, int | None]
+) -> UNetField:
     assert field.width is not None  # the schema's defaults
     assert field.levels is not None
     try:
@@ -333,7 +375,7 @@ def _build_unet(field: FieldRecipe, shape: Sequence[int]) -> UNetField:
     except ValueError as error:
         raise MisfitError("field.levels", str(error)) from error
     return UNetField(
-        shape[0], field.width, field.levels, bool(field.attention), activation=field.activation
+        shape[0], field.width, field.levels, bool(field.attention), field.activation, **given
     )
 
 

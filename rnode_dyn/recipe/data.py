@@ -4,12 +4,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from rnode_dyn.recipe.names import BadFileName, DatasetName
+from rnode_dyn.recipe.names import BadFileName, ConditionName, DatasetName
 from rnode_dyn.recipe.tables import Count, NonNegativeInt, Table, Text, broken_rule
 
 _ONLY_WITH = {
     "channels": ("has its own", ("fake", "folder")),
     "columns": ("has as many as it has", ("npy",)),
+    "condition": ("has no labels here", ("digits", "mnist", "moons")),
+    "condition_columns": ("is no table", ("npy",)),
     "on_bad_file": (
         "reads no picture files one by one",
         ("folder", "celeba", "celebahq", "imagenet64"),
@@ -44,6 +46,12 @@ class DataRecipe(Table):
     columns: Count | None = None
     """Columns that the files have to have; only with `dataset = "npy"`; absent: any number."""
 
+    condition: ConditionName | None = None
+    """What the density is conditional on: `"label"`, the class of each sample."""
+
+    condition_columns: Annotated[tuple[NonNegativeInt, ...], Field(strict=False)] = ()
+    """Columns, from 0, that are no part of a sample but its condition; only with `"npy"`."""
+
     standardize: bool = False
     """Whether the flow first brings columns to mean 0 and deviation 1; only with `"npy"`."""
 
@@ -73,6 +81,11 @@ class DataRecipe(Table):
 
     checksums: dict[str, Text] = Field(default_factory=dict)
     """For files below `root` the `md5:`, `sha256:` or `images:` that they have to have."""
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether samples have a condition."""
+        return self.condition is not None or bool(self.condition_columns)
 
     @model_validator(mode="after")
     def _has_no_others_keys(self) -> Self:

@@ -19,6 +19,8 @@ _OF_ONE_DATASET = (
     "channels",
     "columns",
     "standardize",
+    "condition",
+    "condition_columns",
     "on_bad_file",
     "train_size",
     "validation_size",

@@ -65,6 +65,13 @@ class FieldRecipe(Table):
         return self
 
 
+class ConditionRecipe(Table):
+    """How the field is told of the data's condition."""
+
+    embedding: Count | None = None
+    """Numbers that a condition is embedded in; absent: vectors as they are, labels in 32."""
+
+
 class RegularizersRecipe(Table):
     """Weights of the penalties along the trajectory; 0 turns one off."""
 
@@ -139,6 +146,9 @@ class ModelRecipe(Table):
 
     field: FieldRecipe = FieldRecipe()
     """The vector field of every block."""
+
+    condition: ConditionRecipe | None = None
+    """How the condition is embedded; only with `data.condition` or `data.condition_columns`."""
 
     scale: Annotated[tuple[ScaleRecipe, ...], Field(strict=False)] = ()
     """The scales one by one, first to last, as `[[model.scale]]` tables."""

@@ -25,6 +25,7 @@ DATASETS: tuple[str, ...] = get_args(DatasetName)
 
 BadFileName = Literal["refuse", "skip"]
 
+ConditionName = Literal["label"]
 FieldKind = Literal["conv", "mlp", "unet"]
 ActivationName = Literal["softplus", "tanh", "elu", "silu", "sigmoid"]
 

@@ -121,6 +121,16 @@ class Recipe(Table):
         return self
 
     @model_validator(mode="after")
+    def _condition_is_there(self) -> Self:
+        if self.model.condition is not None and not self.data.is_conditional:
+            reason = (
+                "the data have no condition to embed: drop the table, or say data.condition or "
+                "data.condition_columns"
+            )
+            raise broken_rule("model.condition", reason)
+        return self
+
+    @model_validator(mode="after")
     def _governor_has_steps_to_govern(self) -> Self:
         governed = self.governed_scales
         if self.train.governor is not None and not governed:

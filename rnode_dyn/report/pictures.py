@@ -7,6 +7,7 @@ from torch import Tensor
 from rnode_dyn.data.splits import Event, Splits
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.report.given import row_length
 from rnode_dyn.report.grids import draw_panels, save_panels
 from rnode_dyn.report.plane import draw_plane
 from rnode_dyn.report.strip import draw_strip
@@ -23,7 +24,8 @@ def draw_pictures(
         draw_strip(model, splits.event, _STRIP_ROWS, 1.0, recipe.seed, strip)
         return [draw_grid(recipe, model, splits.event, folder / "samples.png", data), strip]
     if splits.event.shape == (2,):
-        draw_plane(model, splits.test.head(4000), folder / "plane.png")
+        conditions = splits.conditions_of(splits.test)
+        draw_plane(model, splits.test.head(4000), folder / "plane.png", conditions)
         return [folder / "plane.png"]
     return []
 
@@ -33,7 +35,8 @@ def draw_grid(
 ) -> Path:
     """Draw the recipe's samples, beside real images where they are given."""
     count, temperatures = recipe.samples.count, recipe.samples.temperatures
-    save_panels(draw_panels(model, event, count, temperatures, recipe.seed, data), path)
+    columns = None if event.classes is None else row_length(event, count)
+    save_panels(draw_panels(model, event, count, temperatures, recipe.seed, data), path, columns)
     return path
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from rnode_dyn.data.errors import MissingDataError
@@ -14,6 +15,7 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.build import load_splits
 from rnode_dyn.recipe.errors import RecipeError
 from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.report.given import row_length
 from rnode_dyn.report.grids import draw_panels, draw_samples, save_panels
 from rnode_dyn.report.strip import draw_strip
 
@@ -25,10 +27,13 @@ class Drawing(ABC):
     Attributes:
         count: How many samples, at each temperature.
         temperatures: Standard deviations of the noise that they start from.
+        condition: What all of them are conditional on: a label, or numbers; left out, of labels
+            each in turn.
     """
 
     count: int
     temperatures: tuple[float, ...]
+    condition: int | tuple[float, ...] | None = None
     prefix: ClassVar[str] = "samples"
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".jpg", ".jpeg")
 
@@ -36,7 +41,18 @@ class Drawing(ABC):
     def file_name(self) -> str:
         """A name that tells one drawing from another."""
         temperatures = "-".join(f"t{temperature:g}" for temperature in self.temperatures)
-        return f"{self.prefix}-{self.count}-{temperatures}{self.suffixes[0]}"
+        return f"{self.prefix}-{self.count}-{self._given}{temperatures}{self.suffixes[0]}"
+
+    @property
+    def _given(self) -> str:
+        if self.condition is None:
+            return ""
+        numbers = (self.condition,) if isinstance(self.condition, int) else self.condition
+        return f"given-{'-'.join(f'{number:g}' for number in numbers)}-"
+
+    @property
+    def _as_tensor(self) -> Tensor | None:
+        return None if self.condition is None else torch.tensor(self.condition)
 
     @abstractmethod
     def draw(
@@ -58,7 +74,10 @@ class Panels(Drawing):
     ) -> list[str]:
         """Draw all panels from the same noise."""
         data, notes = real_images(recipe, self.count)
-        save_panels(draw_panels(model, event, self.count, self.temperatures, seed, data), path)
+        given = self._as_tensor
+        panels = draw_panels(model, event, self.count, self.temperatures, seed, data, given)
+        by_class = given is None and event.classes is not None
+        save_panels(panels, path, row_length(event, self.count) if by_class else None)
         return notes
 
 
@@ -71,7 +90,7 @@ class Strip(Drawing):
         self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
     ) -> list[str]:
         """Draw a row for each sample."""
-        draw_strip(model, event, self.count, self.temperatures[0], seed, path)
+        draw_strip(model, event, self.count, self.temperatures[0], seed, path, self._as_tensor)
         return []
 
 
@@ -84,7 +103,8 @@ class Vectors(Drawing):
         self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
     ) -> list[str]:
         """Write an array ``(count, dimension)``."""
-        np.save(path, draw_samples(model, event, self.count, self.temperatures[0], seed).numpy())
+        temperature, given = self.temperatures[0], self._as_tensor
+        np.save(path, draw_samples(model, event, self.count, temperature, seed, given).numpy())
         return []
 
 

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event
+from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Station
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.report.canvas import grid, in_rows, titled
+from rnode_dyn.report.given import conditions_for
 from rnode_dyn.report.grids import on_levels
 
 # A column's title needs about this width.
@@ -31,7 +33,13 @@ class Frame(NamedTuple):
 
 
 def draw_strip(
-    model: MultiscaleFlow, event: Event, count: int, temperature: float, seed: int, path: Path
+    model: MultiscaleFlow,
+    event: Event,
+    count: int,
+    temperature: float,
+    seed: int,
+    path: Path,
+    condition: Tensor | None = None,
 ) -> None:
     """Write a picture with a row for each sample and a column for each moment.
 
@@ -42,12 +50,16 @@ def draw_strip(
         temperature: Standard deviation of the noise.
         seed: Seed of the noise.
         path: The picture's file.
+        condition: Of a conditional flow, that of all samples; left out, its classes in turn.
     """
     like = next(model.parameters(), torch.empty(0))  # its device and precision
     z = temperature * torch.randn(
         count, event.dims, generator=torch.Generator().manual_seed(seed)
     ).to(like)
-    save_strip(frames(model, z), event, path)
+    given = conditions_for(event, count, condition)
+    if given is not None:  # of classes in turn there may be more rows, or fewer, than asked for
+        given = given[torch.arange(count) * len(given) // count].to(z.device)
+    save_strip(frames(model, z, given), event, path)
 
 
 def save_strip(strip: list[Frame], event: Event, path: Path) -> None:
@@ -60,7 +72,7 @@ def save_strip(strip: list[Frame], event: Event, path: Path) -> None:
 
 
 @torch.no_grad()
-def frames(model: MultiscaleFlow, z: Tensor) -> list[Frame]:
+def frames(model: MultiscaleFlow, z: Tensor, condition: Tensor | None = None) -> list[Frame]:
     """Return the states on the way from noise to images, in the image's own layout.
 
     The blocks undo themselves from the last to the first. A value that no block has taken up yet
@@ -69,18 +81,19 @@ def frames(model: MultiscaleFlow, z: Tensor) -> list[Frame]:
     Args:
         model: The flow, in evaluation mode.
         z: Latent vectors, ``(batch, dimension)``.
+        condition: Of a conditional flow, a row for each.
 
     Returns:
         First the noise, last the sample ``model.generate(z)``.
     """
-    canvas = torch.empty_like(z)
+    condition, canvas = model.enter_condition(condition), torch.empty_like(z)
     canvas[:, latent_coordinates(model).to(z.device)] = z
     stations = list(model.walk())
     times = -(-_COLUMNS // len(stations))
     strip = [Frame("noise\n" + "\n" * (times > 1), _as_images(model, canvas))]
     for number, station in reversed(list(enumerate(stations))):
         where = station.coordinates.flatten().to(z.device)
-        for t, state in _undo(station, canvas[:, where], times):
+        for t, state in _undo(station, canvas[:, where], times, condition):
             canvas[:, where] = state.flatten(1)
             strip.append(Frame(_title(number, station, t, times), _as_images(model, canvas)))
     return strip
@@ -108,11 +121,14 @@ def latent_coordinates(model: MultiscaleFlow) -> Tensor:
     return torch.cat([*left, indices.flatten()])
 
 
-def _undo(station: Station, state: Tensor, times: int) -> list[tuple[float, Tensor]]:
+def _undo(
+    station: Station, state: Tensor, times: int, condition: Tensor | None
+) -> list[tuple[float, Tensor]]:
     """Return ``times`` moments of a block's way back, the last of them its start."""
     end = station.flow.end_time
     moments = [end * (1 - step / times) for step in range(times + 1)]
-    path = station.flow.trajectory(state.reshape(-1, *station.shape), moments)
+    given = handed(station.flow, condition)
+    path = station.flow.trajectory(state.reshape(-1, *station.shape), moments, **given)
     return list(zip(moments[1:], path[1:], strict=True))
 
 

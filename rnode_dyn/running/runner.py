@@ -184,7 +184,7 @@ def _prepare(recipe: Recipe, begun: RunFolder | None) -> tuple[Splits, Multiscal
     if begun is not None and recipe.data.standardize:
         recipe = as_begun(begun, recipe)
     model = build_model(recipe, splits.event)
-    standardize_by(splits.scaling, model)
+    standardize_by(splits, model)
     return as_taken(splits, model), model
 
 

@@ -4,12 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from rnode_dyn.flows.distribution import FlowDistribution
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.recipe.build import describe_event
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.runs.find import find_run
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.record import read_record
+from rnode_dyn.runs.score import Score, score_samples
 from rnode_dyn.runs.weights import load_flow
 
 
@@ -41,6 +46,42 @@ class Run:
         """
         return FlowDistribution(self.flow, self.flow.event_shape, temperature)
 
+    def score(
+        self,
+        x: Tensor | np.ndarray,
+        *,
+        probes: int = 4,
+        batch_size: int | None = None,
+        seed: int = 0,
+        condition: Tensor | None = None,
+        progress: bool = False,
+    ) -> Score:
+        """Score samples: log p of each, its bits per dimension, and how well it is known.
+
+        Args:
+            x: Samples ``(n, *event)``: floats, or whole-numbered pixels as the data set has them.
+            probes: Solves a sample, which are averaged; 1 where nothing is drawn at random.
+            batch_size: Samples that are solved for at once; left out, as the run evaluates.
+            seed: Seed of the noise.
+            condition: Of a conditional flow, a row a sample.
+            progress: Whether to show a bar in a terminal.
+
+        Raises:
+            TypeError: if the samples are of another kind of number than the flow's.
+            ValueError: if they have another shape, or a number that cannot be.
+        """
+        data = self.recipe.data
+        return score_samples(
+            self.flow,
+            describe_event(self.recipe),
+            x,
+            probes=probes,
+            batch_size=batch_size or data.eval_batch_size or data.batch_size,
+            seed=seed,
+            condition=condition,
+            progress=progress,
+        )
+
 
 def load_run(path: str | Path, checkpoint: str = "best") -> Run:
     """Load a run that was trained by ``rnode-dyn run`` or :func:`run`; no code in it is run.
@@ -62,6 +103,8 @@ def load_run(path: str | Path, checkpoint: str = "best") -> Run:
         >>> trained = load_run(folder)
         >>> trained.recipe.name, trained.distribution().sample((3,)).shape
         ('moons', torch.Size([3, 2]))
+        >>> trained.score(trained.distribution().sample((3,))).bits_per_dim.shape
+        torch.Size([3])
     """
     folder = find_run(path)
     record = read_record(folder)

@@ -33,6 +33,9 @@ WITHOUT_A_DEVICE = {
     "MaxSecondsError",
     "RunResult",
     "Run",
+    "Score",
+    "Importance",
+    "FlowDensity",
     "ButcherTableau",
 }
 # Bases, whose every subclass is checked.

@@ -11,7 +11,10 @@ from rnode_dyn import (
     AdaptiveHeun,
     AdaptiveStep,
     Bosh3,
+    ConditionEmbedding,
     ConvField,
+    Energy,
+    ExactDivergence,
     FixedStep,
     FlowDistribution,
     FlowResult,
@@ -22,6 +25,8 @@ from rnode_dyn import (
     RegularizedFlow,
     Solver,
     UNetField,
+    importance,
+    sample_with_log_prob,
 )
 from tests.accelerator.models import image_model
 from tests.accelerator.twins import Figures, agree, gradients
@@ -236,6 +241,59 @@ def test_a_distribution_of_a_flow() -> None:
         }
 
     agree(lambda: (image_model(), points(1, 8, 8)), use, rtol=1e-9)
+
+
+CONDITIONS = {"vectors": {"condition": 2}, "labels": {"classes": 3}}
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_a_conditional_flow(kind, sensitivity) -> None:
+    def make() -> tuple:
+        field = randomize(MLPField(4, hidden=(5,), **CONDITIONS[kind], embedding=3))
+        assert isinstance(field.embedding, ConditionEmbedding)
+        condition = torch.randn(3, 2) if kind == "vectors" else torch.tensor([0, 2, 1])
+        solver = Solver(RK4(), FixedStep(0.5), sensitivity)
+        return RegularizedFlow(field, solver), points(4), condition
+
+    def use(flow: RegularizedFlow, x: Tensor, condition: Tensor) -> Figures:
+        given = FlowDistribution(flow, (4,)).given(condition)
+        result = flow(x, condition=condition)
+        (result.z.sin().sum() + result.log_det.sum()).backward()
+        return {
+            **figures_of(result),
+            **gradients(flow.parameters()),
+            "log_prob": given.log_prob(x),
+            "sample": given.sample((2,)),
+        }
+
+    agree(make, use)
+
+
+def test_training_from_an_energy_and_weighing_samples() -> None:
+    def energy(x: Tensor) -> Tensor:
+        return -x.square().sum(1)
+
+    def use(flow: RegularizedFlow) -> Figures:
+        loss = Energy(energy).loss(flow, 3).value
+        loss.backward()
+        found, taken = importance(flow, energy, 4), sample_with_log_prob(flow, 2)
+        return {
+            "loss": loss,
+            **gradients(flow.parameters()),
+            "weights": found.log_weights,
+            "samples": taken.samples,
+            "log_prob": taken.log_prob,
+        }
+
+    agree(
+        lambda: (
+            RegularizedFlow(
+                randomize(MLPField(4, hidden=(5,))), FEW_STEPS, ExactDivergence(), REGULARIZERS
+            ),
+        ),
+        use,
+    )
 
 
 def test_a_flow_of_the_device_takes_no_data_of_the_cpu() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rnode_dyn.recipe import schema
+from rnode_dyn.recipe import model, schema
 from rnode_dyn.recipe.describe import allowed_at
 from rnode_dyn.recipe.keys import spot_of, table_at
 from rnode_dyn.recipe.schema import Recipe
@@ -16,6 +16,7 @@ SECTIONS = {
     "Top level": schema.Recipe,
     "`[data]`": schema.DataRecipe,
     "`[model]`": schema.ModelRecipe,
+    "`[model.condition]`": model.ConditionRecipe,
     "`[[model.scale]]`": schema.ScaleRecipe,
     "`[model.field]`": schema.FieldRecipe,
     "`[solver]`": schema.SolverRecipe,

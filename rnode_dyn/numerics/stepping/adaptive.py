@@ -68,7 +68,7 @@ class AdaptiveStep:
     max_steps: int = 10_000
     norm: NormName = "rms"
     per_sample: bool = False
-    max_seconds: float | None = field(default=None, repr=False)
+    max_seconds: float | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):

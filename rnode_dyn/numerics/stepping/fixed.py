@@ -39,7 +39,7 @@ class FixedStep:
     """
 
     dt: float
-    max_seconds: float | None = field(default=None, repr=False)
+    max_seconds: float | None = field(default=None, repr=False, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dt", positive("FixedStep", "dt", self.dt))

@@ -36,12 +36,13 @@ def build_governor(
     table = recipe.train.governor or GovernorRecipe()
     points = table.points or looked_at(batch_size or recipe.data.batch_size)
     held_out = splits.validation if len(splits.validation) else splits.train
-    batch = held_out.head(points)
+    batch, conditions = held_out.head(points), splits.conditions_of(held_out)
     if splits.levels is not None:
         seeded = torch.Generator().manual_seed(SEED)
         batch = UniformDequantization(splits.levels)(batch, seeded)
     settings = GovernorSettings(table.tolerance, table.every, table.max_steps)
-    return StepGovernor(blocks, batch, settings, tell)
+    given = None if conditions is None else conditions[:points]
+    return StepGovernor(blocks, batch, settings, tell, given)
 
 
 def looked_at(batch_size: int) -> int:

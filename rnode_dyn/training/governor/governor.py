@@ -58,6 +58,7 @@ class StepGovernor(pl.Callback):
         batch: Held-out data, dequantized, ``(batch, *event)``.
         settings: How closely.
         tell: Takes a sentence where the flow went back, or cannot be solved within the most steps.
+        condition: Of a conditional flow, the batch's, a row a sample.
     """
 
     def __init__(
@@ -66,8 +67,9 @@ class StepGovernor(pl.Callback):
         batch: Tensor,
         settings: GovernorSettings | None = None,
         tell: Callable[[str], None] | None = None,
+        condition: Tensor | None = None,
     ) -> None:
-        self.blocks, self.batch = list(blocks), batch
+        self.blocks, self.batch, self.condition = list(blocks), batch, condition
         self.settings = GovernorSettings() if settings is None else settings
         self.tell = tell or (lambda text: None)
         self.returns = 0
@@ -152,7 +154,9 @@ class StepGovernor(pl.Callback):
         weights = next(module.parameters())
         # Their device and precision, but for data that are more precise than they.
         batch = self.batch.to(weights.device, torch.promote_types(self.batch.dtype, weights.dtype))
-        found = trainer.strategy.broadcast(refine(module.model, batch, self.blocks, SEED))
+        given = None if self.condition is None else self.condition.to(weights.device)
+        refinement = refine(module.model, batch, self.blocks, SEED, given)
+        found = trainer.strategy.broadcast(refinement)
         self.gap = sum(found.gaps) * _bits(module)
         return found
 

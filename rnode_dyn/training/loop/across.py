@@ -1,5 +1,6 @@
 """What concerns a step as a whole, where several processes or accumulated parts take it."""
 
+from collections.abc import Sized
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,7 +18,7 @@ def batches_read(trainer: pl.Trainer) -> SharedBatches | None:
     return sampler if isinstance(sampler, SharedBatches) else None
 
 
-def share_of(trainer: pl.Trainer, batch: Tensor, batch_idx: int, seed: int | None) -> Share:
+def share_of(trainer: pl.Trainer, batch: Sized, batch_idx: int, seed: int | None) -> Share:
     """Return which rows of its step's batch a training batch is: all, where nothing else is known.
 
     Args:

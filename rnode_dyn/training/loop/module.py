@@ -11,6 +11,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from rnode_dyn.data.dequantize import UniformDequantization
+from rnode_dyn.data.paired import AnyBatch, taken_apart
 from rnode_dyn.data.splits import Event
 from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.layout import lay_out
@@ -129,7 +130,7 @@ class FlowTraining(pl.LightningModule):
         noise = drawn(dequantization.draw, batch)
         return dequantization(batch, noise=noise).to(precision)
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+    def training_step(self, batch: AnyBatch, batch_idx: int) -> Tensor:
         """Return the loss on a batch, weighted as the part of its step that it is."""
         share = share_of(self.trainer, batch, batch_idx, self.step_seed)
         part = Part(batch, batch_idx, share)
@@ -212,27 +213,41 @@ class FlowTraining(pl.LightningModule):
         """Begin with no scores."""
         self._scores = HeldOut()
 
-    def loss(self, batch: Tensor) -> Loss:
-        """Return the loss on a batch, computed in pieces where the training says so."""
-        u = self.dequantize(batch)
-        if self.micro_batch is None or self.micro_batch >= len(u):
-            return self.objective.loss(self.model, u, self.event)
-        return loss_in_pieces(self.objective, self.model, u, self.event, self.micro_batch)
+    def enter(self, batch: AnyBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a batch as the model takes it: dequantized, and its condition by name."""
+        samples, given = taken_apart(batch)
+        return self.dequantize(samples), {
+            name: c.to(self.dtype) if c.is_floating_point() and not self._widens else c
+            for name, c in given.items()
+        }
 
-    def gradient(self, batch: Tensor) -> None:
+    @property
+    def _widens(self) -> bool:
+        """Whether conditions are standardised, which may need more bits until they are."""
+        return self.model.preprocess_condition is not None
+
+    def loss(self, batch: AnyBatch) -> Loss:
+        """Return the loss on a batch, computed in pieces where the training says so."""
+        u, given = self.enter(batch)
+        if self.micro_batch is None or self.micro_batch >= len(u):
+            return self.objective.loss(self.model, u, self.event, **given)
+        return loss_in_pieces(self.objective, self.model, u, self.event, self.micro_batch, **given)
+
+    def gradient(self, batch: AnyBatch) -> None:
         """Compute a step's gradient, or a piece's, and let go of it: for timing it beforehand."""
-        u = self.dequantize(batch)[: self.micro_batch]
-        loss = self.objective.loss(self.model, u, self.event)
+        u, given = self.enter(batch[: self.micro_batch])
+        loss = self.objective.loss(self.model, u, self.event, **given)
         trained = [p for p in self.parameters() if p.requires_grad]
         torch.autograd.grad(loss.value, trained, allow_unused=True)
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+    def validation_step(self, batch: AnyBatch, batch_idx: int) -> None:
         """Score a held-out batch in bits per dimension, by the evaluation solver."""
         number = number_of(self.trainer, batch_idx)
         if number is None:
             return
         with seeded(self.device, _VALIDATION_SEED + number):
-            self._scores.add(number, bits_of(self.model(self.dequantize(batch)), self.event))
+            u, given = self.enter(batch)
+            self._scores.add(number, bits_of(self.model(u, **given), self.event))
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean over all samples, and remember which step's weights were validated.

@@ -22,7 +22,12 @@ from rnode_dyn.training.objectives.base import Loss, Objective
 
 
 def loss_in_pieces(
-    objective: Objective, model: MultiscaleFlow, u: Tensor, event: Event, size: int
+    objective: Objective,
+    model: MultiscaleFlow,
+    u: Tensor,
+    event: Event,
+    size: int,
+    condition: Tensor | None = None,
 ) -> Loss:
     """Return the loss on ``u``, solved and differentiated piece by piece.
 
@@ -37,6 +42,7 @@ def loss_in_pieces(
         u: The batch.
         event: What one sample looks like.
         size: Samples in a piece, 1 or more.
+        condition: Of a conditional flow, a row a sample; it is data, and gets no gradient.
 
     Returns:
         The loss; its gradient has been computed, and is handed out when it is asked for. Figures
@@ -51,8 +57,9 @@ def loss_in_pieces(
     with _drawn_noise(model, u) as noise:
         for start in range(0, len(u), size):
             piece = noise.samples = slice(start, min(start + size, len(u)))
+            given = {} if condition is None else {"condition": condition[piece]}
             with retelling(partial(_counted_from, start)):
-                total.add(objective.loss(model, u[piece], event), piece)
+                total.add(objective.loss(model, u[piece], event, **given), piece)
     return total.loss()
 
 

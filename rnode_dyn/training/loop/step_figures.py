@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from rnode_dyn.data.paired import AnyBatch
 from rnode_dyn.flows.share import Share
 from rnode_dyn.numerics.checks import DeferredChecks
 from rnode_dyn.numerics.errors import SolverError, is_of_the_gradient
@@ -27,7 +28,7 @@ class Part:
         share: Which rows of the step's batch it has.
     """
 
-    batch: Tensor
+    batch: AnyBatch
     number: int
     share: Share
 

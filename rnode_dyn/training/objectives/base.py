@@ -4,10 +4,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnode_dyn.data.splits import Event
-from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.given import check_kind
+from rnode_dyn.flows.multiscale import MultiscaleFlow, as_multiscale
+from rnode_dyn.flows.regularized import RegularizedFlow
 
 
 @dataclass(frozen=True)
@@ -34,5 +36,37 @@ class Objective(ABC):
     is_mean_over_samples: ClassVar[bool] = False
 
     @abstractmethod
-    def loss(self, model: MultiscaleFlow, u: Tensor, event: Event) -> Loss:
-        """Return the loss on ``u``, a batch of dequantized or continuous data."""
+    def loss(
+        self,
+        model: MultiscaleFlow | RegularizedFlow,
+        u: Tensor,
+        event: Event | None = None,
+        condition: Tensor | None = None,
+    ) -> Loss:
+        """Return the loss on a batch of dequantized or continuous data.
+
+        Args:
+            model: The flow.
+            u: The data, ``(batch, *event)``.
+            event: What one sample looks like; left out, continuous data of the shape of ``u``.
+            condition: Of a conditional flow, a row a sample; gradients reach it.
+        """
+
+
+def as_trained(model: nn.Module, u: Tensor, event: Event | None) -> tuple[MultiscaleFlow, Event]:
+    """Return the flow as objectives walk it, and what a sample looks like, read from ``u``.
+
+    Raises:
+        TypeError: if the model is no flow of ours, or ``u`` no floating tensor.
+        ValueError: if ``u`` is no batch.
+
+    Example:
+        >>> import torch
+        >>> from rnode_dyn import MLPField
+        >>> as_trained(RegularizedFlow(MLPField(2)), torch.zeros(3, 2), None)[1]
+        Event(shape=(2,), levels=None)
+    """
+    if event is None:
+        check_kind(u, model.parameters())
+        event = Event(tuple(u.shape[1:]))
+    return as_multiscale(model, event.shape), event

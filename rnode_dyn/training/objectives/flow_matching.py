@@ -10,10 +10,13 @@ from torch import Tensor
 
 from rnode_dyn.data.splits import Event
 from rnode_dyn.fields.at_times import at_times
+from rnode_dyn.fields.conditioned import conditioned
+from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.share import drawn
 from rnode_dyn.flows.straight_paths import Leg, legs
-from rnode_dyn.training.objectives.base import Loss, Objective
+from rnode_dyn.training.objectives.base import Loss, Objective, as_trained
 
 Coupling = Literal["independent", "minibatch-ot"]
 Times = Literal["uniform", "stratified", "logit-normal"]
@@ -34,7 +37,7 @@ class FlowMatching(Objective):
             the batch for the least squared distance. Only coordinates that go through all
             blocks are exchanged: one that leaves earlier would not be independent of the rest.
             Where several processes share a batch, or it is accumulated, each part exchanges within
-            itself.
+            itself; under conditions, only samples that have the same one.
         times: How each block's times are drawn over the batch: uniformly; uniformly, one in each
             of equal intervals; or from a logit-normal, which prefers the middle.
         pace: What is left of a path at global time s is (1 − s/e)^pace: 1 goes at an even pace;
@@ -47,6 +50,9 @@ class FlowMatching(Objective):
         >>> loss = FlowMatching().loss(model, torch.randn(8, 2), Event((2,)))
         >>> loss.value.shape, list(loss.figures)
         (torch.Size([]), ['matching'])
+        >>> flow = RegularizedFlow(MLPField(2, condition=3))
+        >>> FlowMatching().loss(flow, torch.randn(8, 2), condition=torch.zeros(8, 3)).value.shape
+        torch.Size([])
     """
 
     coupling: Coupling = "independent"
@@ -65,15 +71,24 @@ class FlowMatching(Objective):
                 allowed = ", ".join(map(repr, get_args(kinds)))
                 raise ValueError(f"{name} is {given!r}; write one of {allowed}.")
 
-    def loss(self, model: MultiscaleFlow, u: Tensor, event: Event) -> Loss:
+    def loss(
+        self,
+        model: MultiscaleFlow | RegularizedFlow,
+        u: Tensor,
+        event: Event | None = None,
+        condition: Tensor | None = None,
+    ) -> Loss:
         """Return the mean squared error of the velocities, in units of z − a, over the blocks."""
+        model, _ = as_trained(model, u, event)
+        condition = model.enter_condition(condition)
         with torch.no_grad():
             data = model.enter(u).z.flatten(1)
             route = self.route(model, data.device)
             noise = drawn(torch.randn_like, data)
             if self.coupling == "minibatch-ot":
-                noise = exchanged(data, noise, legs(model, data.device))
-        value = torch.stack([self._error(leg, data, noise) for leg in route]).mean()
+                noise = exchanged(data, noise, legs(model, data.device), condition)
+        errors = [self._error(leg, data, noise, condition) for leg in route]
+        value = torch.stack(errors).mean()
         return Loss(value, {"matching": value.detach()})
 
     def route(self, model: MultiscaleFlow, device: torch.device) -> list[Leg]:
@@ -84,10 +99,12 @@ class FlowMatching(Objective):
         """Return a time in [0, 1] within the block for every sample, ``(batch,)``."""
         return drawn(lambda like: draw_times(self.times, like), data, axis=0)
 
-    def _error(self, leg: Leg, data: Tensor, noise: Tensor) -> Tensor:
+    def _error(self, leg: Leg, data: Tensor, noise: Tensor, condition: Tensor | None) -> Tensor:
         t = self.draw_times(leg, data) * leg.flow.end_time
         x, velocity = leg.at(data, noise, t)
-        error = (at_times(leg.flow.field, t, x) - velocity) * (leg.exits * leg.flow.end_time)
+        field = conditioned(leg.flow.field, handed(leg.flow, condition).get("condition"), x)
+        error = at_times(field, t, x) - velocity
+        error = error * (leg.exits * leg.flow.end_time)
         return error.square().mean()
 
 
@@ -102,16 +119,23 @@ def draw_times(times: Times, like: Tensor) -> Tensor:
     return (torch.randperm(count, device=like.device) + drawn) / count
 
 
-def exchanged(data: Tensor, noise: Tensor, route: list[Leg]) -> Tensor:
+def exchanged(
+    data: Tensor, noise: Tensor, route: list[Leg], condition: Tensor | None = None
+) -> Tensor:
     """Return the noise, exchanged within the batch for the shortest straight paths.
 
     Args:
         data: Starts of the paths, ``(batch, dimension)``.
         noise: Their ends, likewise.
         route: The legs of the paths: the last one's coordinates are exchanged.
+        condition: A row a sample: noise that was chosen for its condition would not be independent
+            of it, so that only samples under the same condition exchange theirs.
     """
     last = route[-1].coordinates.flatten()
     cost = torch.cdist(data[:, last].float(), noise[:, last].float()).square()
+    if condition is not None:
+        rows = condition.detach().reshape(len(condition), -1)
+        cost = cost.masked_fill((rows[:, None] != rows).any(2), math.inf)
     _, partners = linear_sum_assignment(cost.cpu().numpy())
     noise = noise.clone()
     noise[:, last] = noise[:, last][torch.as_tensor(partners, device=noise.device)]

@@ -10,8 +10,9 @@ from torch import Tensor
 from rnode_dyn.data.splits import Event
 from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
-from rnode_dyn.training.objectives.base import Loss, Objective
+from rnode_dyn.training.objectives.base import Loss, Objective, as_trained
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,12 @@ class Likelihood(Objective):
 
     Args:
         regularizers: Whose weights to use; left out, each block's own.
+
+    Example:
+        >>> from rnode_dyn import MLPField
+        >>> flow, x = RegularizedFlow(MLPField(2, classes=3)), torch.zeros(4, 2)
+        >>> Likelihood().loss(flow, x, condition=torch.tensor([0, 1, 2, 0])).value.shape
+        torch.Size([])
     """
 
     is_mean_over_samples: ClassVar[bool] = True
@@ -29,9 +36,16 @@ class Likelihood(Objective):
     def __post_init__(self) -> None:
         check_regularizers(self.regularizers or ())
 
-    def loss(self, model: MultiscaleFlow, u: Tensor, event: Event) -> Loss:
+    def loss(
+        self,
+        model: MultiscaleFlow | RegularizedFlow,
+        u: Tensor,
+        event: Event | None = None,
+        condition: Tensor | None = None,
+    ) -> Loss:
         """Solve the flow on ``u``, and price where it went and how."""
-        result, weighted = model.forward_weighted(u)
+        model, event = as_trained(model, u, event)
+        result, weighted = model.forward_weighted(u, condition)
         if self.regularizers is not None:
             weighted = self._weigh(result.penalties, torch.zeros_like(result.log_det))
         bits = bits_of(result, event).mean()

@@ -39,7 +39,7 @@ def height(t: Tensor, x: dict[str, Tensor]) -> Tensor:
 
 
 def bounce(t: Tensor, x: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {"place": torch.zeros_like(x["place"]), "speed": -0.5 * x["speed"]}
+    return {"place": torch.zeros_like(x["place"]), "speed": -0.8 * x["speed"]}
 
 
 def flat(problem: ODEProblem) -> ODEProblem:
@@ -54,7 +54,7 @@ def flat(problem: ODEProblem) -> ODEProblem:
 @pytest.mark.parametrize("bounces", [False, True], ids=["ends", "bounces"])
 def test_a_structured_state_is_that_of_one_tensor(stepping, bounces) -> None:
     solver, heights = Solver(Tsit5(), stepping), float64([20.0, 5.0, 1000.0])
-    apply = (lambda t, x: torch.stack([0 * t, -0.5 * x[:, 1]], 1)) if bounces else None
+    apply = (lambda t, x: torch.stack([0 * t, -0.8 * x[:, 1]], 1)) if bounces else None
     ours = Event(height, direction=-1, apply=bounce if bounces else None)
     theirs = Event(lambda t, x: x[:, 0], direction=-1, apply=apply)
     results, gradients = [], []

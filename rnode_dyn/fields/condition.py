@@ -1,0 +1,214 @@
+"""What a field is told of its condition: a vector, or a class label, as one vector a sample."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnode_dyn.numerics.numbers import whole
+from rnode_dyn.numerics.transforms import within_transform
+
+_LABEL_WIDTH = 32
+
+
+class ConditionEmbedding(nn.Module):
+    """Turns conditions into vectors that a field's layers can add up.
+
+    Vectors stay as they are, or go through two layers where ``width`` is given; class labels are
+    looked up in a table. Bad conditions are refused by name before anything is computed.
+
+    Args:
+        condition: Numbers in a condition, which is then a floating tensor ``(batch, condition)``.
+        classes: Classes, where conditions are labels instead: whole numbers ``(batch,)`` from 0
+            to ``classes`` − 1.
+        width: Numbers in the embedding; left out, those of the vector, or 32 for labels.
+
+    Raises:
+        ValueError: if not one of ``condition`` and ``classes`` is given, or a number is none.
+
+    Example:
+        >>> import torch
+        >>> ConditionEmbedding(classes=10, width=8)(torch.tensor([3, 9])).shape
+        torch.Size([2, 8])
+    """
+
+    def __init__(
+        self, condition: int | None = None, classes: int | None = None, width: int | None = None
+    ) -> None:
+        super().__init__()
+        if (condition is None) == (classes is None):
+            raise ValueError(
+                f"ConditionEmbedding: condition is {condition!r} and classes is {classes!r}; write "
+                "condition=k for vectors of k numbers, or classes=n for n class labels."
+            )
+        self.columns = _count("condition", condition)
+        self.classes = _count("classes", classes)
+        wanted = _count("width", width)
+        self.width = wanted or self.columns or _LABEL_WIDTH
+        self.layers = nn.Sequential(*self._layers(wanted))
+
+    def _layers(self, width: int | None) -> list[nn.Module]:
+        if self.classes is not None:
+            return [nn.Embedding(self.classes, self.width)]
+        if self.columns is None or width is None:
+            return []
+        return [nn.Linear(self.columns, width), nn.SiLU(), nn.Linear(width, width)]
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """Embed conditions: vectors ``(batch, condition)`` or labels ``(batch,)``.
+
+        Returns:
+            Vectors, ``(batch, width)``.
+
+        Raises:
+            TypeError: if they are of another kind than declared.
+            ValueError: if their shape does not fit, or a label is no class.
+        """
+        self.check(condition)
+        return self.embed(condition)
+
+    def embed(self, condition: Tensor) -> Tensor:
+        """Embed conditions that have been checked."""
+        return self.layers(condition if self.classes is None else condition.long())
+
+    def check(self, condition: object) -> None:
+        """Refuse what is no condition of this kind, as :meth:`forward` does."""
+        if not isinstance(condition, Tensor):
+            raise TypeError(
+                f"condition is a {type(condition).__name__}; this field takes {self.wanted}."
+            )
+        if self.classes is None:
+            self._check_vectors(condition)
+        else:
+            _check_labels(condition, self.classes, self.wanted)
+
+    def _check_vectors(self, condition: Tensor) -> None:
+        if not condition.is_floating_point():
+            raise TypeError(f"condition is {condition.dtype}; this field takes {self.wanted}.")
+        if condition.dim() != 2 or condition.shape[1] != self.columns:
+            raise ValueError(
+                f"condition has shape {tuple(condition.shape)}; this field takes {self.wanted}."
+            )
+
+    @property
+    def wanted(self) -> str:
+        """What a condition has to be, in words."""
+        if self.classes is not None:
+            return (
+                f"class labels from 0 to {self.classes - 1}: a tensor (batch,) of whole numbers, "
+                "torch.int64"
+            )
+        return f"vectors of {self.columns} numbers: a floating tensor (batch, {self.columns})"
+
+    def extra_repr(self) -> str:
+        """Show the kind and the width."""
+        kind = f"condition={self.columns}" if self.classes is None else f"classes={self.classes}"
+        return f"{kind}, width={self.width}"
+
+
+def _count(name: str, value: Any) -> int | None:
+    return None if value is None else whole("ConditionEmbedding", name, value)
+
+
+def _check_labels(labels: Tensor, classes: int, wanted: str) -> None:
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
+        raise TypeError(f"condition is {labels.dtype}; this field takes {wanted}.")
+    if labels.dim() != 1:
+        raise ValueError(f"condition has shape {tuple(labels.shape)}; this field takes {wanted}.")
+    if labels.is_meta or within_transform():
+        return  # no number can be read
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if len(outside):
+        raise ValueError(f"condition holds the label {int(outside[0])}; this field takes {wanted}.")
+
+
+def embedding_for(
+    condition: int | None, classes: int | None, width: int | None = None
+) -> ConditionEmbedding | None:
+    """The embedding of a field that declares ``condition`` or ``classes``; ``None`` for neither.
+
+    Example:
+        >>> embedding_for(None, None) is None, embedding_for(3, None)
+        (True, ConditionEmbedding(
+          condition=3, width=3
+          (layers): Sequential()
+        ))
+    """
+    if condition is None and classes is None:
+        return None
+    return ConditionEmbedding(condition, classes, width)
+
+
+def embedded(
+    embedding: ConditionEmbedding | None, condition: Tensor | None, x: Tensor
+) -> Tensor | None:
+    """Embed the condition of a field that may have none; ``None`` where it has none.
+
+    Args:
+        embedding: The field's, or ``None`` where it declares no condition.
+        condition: What it was given, or ``None``.
+        x: The states that it belongs to, ``(batch, *event)``.
+
+    Raises:
+        TypeError: if it is of another kind than declared.
+        ValueError: if it is missing or one too many, or does not fit.
+
+    Example:
+        >>> import torch
+        >>> embedded(embedding_for(2, None), None, torch.zeros(3, 1))
+        Traceback (most recent call last):
+        ValueError: the condition is missing: this field takes vectors of 2 numbers: a floating ...
+    """
+    if embedding is None:
+        if condition is not None:
+            raise ValueError(
+                "a condition was given, and this field takes none: leave it out, or build the "
+                "field with condition=k for vectors of k numbers, classes=n for n class labels."
+            )
+        return None
+    if condition is None:
+        raise ValueError(
+            f"the condition is missing: this field takes {embedding.wanted}; write condition=…."
+        )
+    check_rows(condition, x)
+    embedding.check(condition)
+    mixed = embedding.classes is None and condition.dtype != x.dtype
+    if mixed and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(
+            f"the condition is {condition.dtype} and the samples {x.dtype}: write "
+            f"condition.to({x.dtype})."
+        )
+    return embedding.embed(condition)
+
+
+def check_rows(condition: object, x: Tensor) -> None:
+    """Refuse what is no tensor with a row for every sample, where the samples are.
+
+    Args:
+        condition: What was given.
+        x: The states, ``(batch, *event)``.
+
+    Raises:
+        TypeError: if it is no tensor.
+        ValueError: if it has another number of rows, or is on another device.
+
+    Example:
+        >>> check_rows(torch.zeros(2, 5), torch.zeros(3, 1))
+        Traceback (most recent call last):
+        ValueError: condition has shape (2, 5) for 3 samples: write one row for each, such as ...
+    """
+    if not isinstance(condition, Tensor):
+        raise TypeError(
+            f"condition is a {type(condition).__name__}; write a tensor, one row a sample: "
+            "torch.as_tensor(condition)."
+        )
+    if condition.dim() == 0 or len(condition) != len(x):
+        raise ValueError(
+            f"condition has shape {tuple(condition.shape)} for {len(x)} samples: write one row for "
+            f"each, such as condition.expand({len(x)}, …)."
+        )
+    if condition.device != x.device:
+        raise ValueError(
+            f"the condition is on {condition.device} and the samples on {x.device}: write "
+            f'condition.to("{x.device}").'
+        )
