@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= recipes/quickstart-warm.toml
 
-.PHONY: run test test-all soak soak-ranks bench lint format types docs check clean
+.PHONY: run test test-all soak soak-ranks bench lint format types docs package check test-oldest test-newest clean
 
 run: $(VENV)/.installed
 	$(BIN)/rnode-dyn run $(RECIPE)
@@ -42,10 +42,22 @@ types: $(VENV)/.developed
 docs: $(VENV)/.developed
 	$(BIN)/mkdocs build --strict
 
-check: lint types test docs
+# The archives that users install, built into dist/ and tried from an empty folder.
+package: $(VENV)/.developed
+	.ci/package
+
+check: lint types test docs package
+
+# The tests in an environment of their own: with the oldest versions that are supported, and with
+# the newest there are.
+test-oldest: CONSTRAINED = --constraint oldest.txt
+test-oldest test-newest: test-%: | $(BIN)/python
+	$(BIN)/python -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --upgrade $(CONSTRAINED) --editable ".[dev]"
+	.venv-$*/bin/pytest -n 2
 
 clean:
-	rm -rf $(VENV) site build dist
+	rm -rf $(VENV) .venv-oldest .venv-newest site build dist
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; say which: make PYTHON=python3.12 …")'
@@ -56,5 +68,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.developed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs,tensorboard,bench]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs,tensorboard,search,bench]"
 	touch $(VENV)/.installed $@

@@ -1,5 +1,6 @@
 """Every public name and the module it stands in; a name is imported when it is first used."""
 
+from . import plot as plot
 from .data.bits import bits_per_dim as bits_per_dim
 from .data.dequantize import UniformDequantization as UniformDequantization
 from .data.errors import DataError as DataError

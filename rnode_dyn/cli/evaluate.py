@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from rnode_dyn.cli.completion import complete_override
 from rnode_dyn.cli.options import AsJson, CheckpointName, RunPath, Seed
 from rnode_dyn.cli.printing import announce, note, out, print_json
 
@@ -29,6 +30,7 @@ def evaluate_command(
             "--set",
             metavar="KEY=VALUE",
             help="Measure otherwise: by a key of data or eval.",
+            autocompletion=complete_override,
         ),
     ] = None,
     checkpoint: CheckpointName = None,

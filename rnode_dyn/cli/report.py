@@ -13,6 +13,9 @@ from rnode_dyn.runs.columns import Against
 if TYPE_CHECKING:
     from rnode_dyn.runs.record import RunRecord
 
+REPORT = Path("report")
+"""Where what is drawn of several runs lies, unless it is given a place."""
+
 
 def report_command(
     paths: Annotated[
@@ -23,7 +26,7 @@ def report_command(
         typer.Option(
             "--output",
             callback=home_expanded,
-            help="Folder of curves.png; default: the run's, or report.",
+            help="Folder of what is drawn; default: the run's, or report.",
         ),
     ] = None,
     against: Annotated[
@@ -31,7 +34,7 @@ def report_command(
     ] = "seconds",
     as_json: AsJson = False,
 ) -> None:
-    """Compare runs: a table in Markdown, curves, and a page for each in its folder."""
+    """Compare runs of one task: tables in Markdown, a page for each, and one that compares."""
     from rnode_dyn.runs.find import find_run
     from rnode_dyn.runs.record import read_what_is_whole
 
@@ -39,26 +42,37 @@ def report_command(
         raise typer.BadParameter("a RUN is given twice: give each once")
     runs = [read_what_is_whole(find_run(path)) for path in paths]
     note(*(damage for run in runs for damage in run.damaged))
+    from rnode_dyn.report.task import check_same_task
+
+    check_same_task(runs)
     from rnode_dyn.report.curves import has_curve
     from rnode_dyn.report.html import write_report
 
-    if output is not None and not any(has_curve(run, against) for run in runs):
+    if output is not None and len(runs) == 1 and not any(has_curve(run, against) for run in runs):
         raise typer.BadParameter(
-            f"--output is the folder of curves.png, and no RUN has figures against {against}: "
+            f"--output is the folder of curves.png, and RUN has no figures against {against}: "
             "leave it out"
         )
     pages = [write_report(run.folder) for run in runs]
     curves = _write_curves(runs, against, output)
+    comparison = _write_comparison(runs, output)
     if as_json:
-        print_json(_report_figures(runs, pages, curves))
+        drawn = {"curves": curves, "comparison": comparison}
+        named = {name: None if path is None else str(path) for name, path in drawn.items()}
+        print_json({**_report_figures(runs, pages), **named})
         return
     typer.echo(_report_text(runs))
-    note(*(f"written: {path}" for path in (*pages, curves) if path is not None))
+    written = (*pages, curves, comparison)
+    note(*(f"written: {path}" for path in written if path is not None))
 
 
-def _report_figures(
-    runs: list["RunRecord"], pages: list[Path], curves: Path | None
-) -> dict[str, Any]:
+def _write_comparison(runs: list["RunRecord"], output: Path | None) -> Path | None:
+    from rnode_dyn.report.compare import write_comparison
+
+    return write_comparison(runs, (output or REPORT) / "report.html") if len(runs) > 1 else None
+
+
+def _report_figures(runs: list["RunRecord"], pages: list[Path]) -> dict[str, Any]:
     from rnode_dyn.report.comparable import differences
     from rnode_dyn.report.reach import reach_figures
     from rnode_dyn.report.table import run_figures
@@ -68,7 +82,6 @@ def _report_figures(
         "runs": [{**run_figures(run), "report": str(page)} for run, page in pairs],
         "reached": reach_figures(runs) if len(runs) > 1 else None,
         "differences": differences(runs),
-        "curves": None if curves is None else str(curves),
     }
 
 
@@ -94,7 +107,7 @@ def _write_curves(runs: list["RunRecord"], against: Against, output: Path | None
         note(f"no curve, since metrics.csv has nothing against {against}: {', '.join(without)}")
     if len(without) == len(runs):
         return None
-    folder = output or (runs[0].folder.path if len(runs) == 1 else Path("report"))
+    folder = output or (runs[0].folder.path if len(runs) == 1 else REPORT)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "curves.png"
     path.write_bytes(curves_png(runs, against))

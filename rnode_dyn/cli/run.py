@@ -1,5 +1,6 @@
 """``rnode-dyn run``: train a recipe's flow, or go on with a run."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,31 +39,32 @@ def run_command(
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe's flow, measure it, and draw samples."""
+    began = time.monotonic()
     if resume_from is not None:
         if recipe is not None or output is not None:
             raise typer.BadParameter(
                 "--resume goes on with a run as its own recipe says: give no RECIPE or --output "
                 "beside it"
             )
-        result = _resume(resume_from, overrides or [])
+        result = _resume(resume_from, overrides or [], began)
     elif recipe is None:
         raise typer.BadParameter("say which RECIPE to run, or --resume RUN")
     else:
-        result = _run(recipe, overrides or [], output)
+        result = _run(recipe, overrides or [], output, began)
     _show(result, as_json)
 
 
-def _run(name: str, overrides: list[str], output: Path | None) -> "RunResult":
+def _run(name: str, overrides: list[str], output: Path | None, began: float) -> "RunResult":
     from rnode_dyn.recipe.load import load_recipe
 
     recipe = load_recipe(name, overrides)
     announce(recipe)
     from rnode_dyn.running.runner import run
 
-    return run(recipe, output, console=errors())
+    return run(recipe, output, console=errors(), began=began)
 
 
-def _resume(path: Path, overrides: list[str]) -> "RunResult":
+def _resume(path: Path, overrides: list[str], began: float) -> "RunResult":
     from rnode_dyn.runs.find import find_run
     from rnode_dyn.runs.recipe_of import recipe_of
 
@@ -70,7 +72,7 @@ def _resume(path: Path, overrides: list[str]) -> "RunResult":
     announce(recipe_of(folder), folder)
     from rnode_dyn.running.runner import resume
 
-    return resume(folder.path, errors(), overrides)
+    return resume(folder.path, errors(), overrides, began)
 
 
 def _show(result: "RunResult", as_json: bool) -> None:

@@ -52,7 +52,7 @@ def sample_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw samples: a picture of images, or a .npy file of vectors."""
+    """Draw samples: a picture of images, a .npy file of vectors, or both of points in the plane."""
     from rnode_dyn.runs.find import find_run
     from rnode_dyn.runs.recipe_of import recipe_of
 
@@ -72,10 +72,13 @@ def sample_command(
         raise typer.BadParameter(f"--output is {path}: its name must end in {drawing.suffixes[0]}")
     path.parent.mkdir(parents=True, exist_ok=True)
     note(*drawing.draw(recipe, model, event, seed, path))
+    picture = drawing.picture_beside(path, event)
     if as_json:
-        print_json({"file": str(path), **asdict(drawing), "seed": seed})
+        beside = {} if picture is None else {"picture": str(picture)}
+        print_json({"file": str(path), **beside, **asdict(drawing), "seed": seed})
     else:
-        out().print(f"{_how_many(drawing, event)} samples: {path}", soft_wrap=True)
+        files = path if picture is None else f"{path}, {picture}"
+        out().print(f"{_how_many(drawing, event)} samples: {files}", soft_wrap=True)
 
 
 def _how_many(drawing: "Drawing", event: "Event") -> int:

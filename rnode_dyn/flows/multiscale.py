@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rnode_dyn._notebook import shown_by
 from rnode_dyn.flows.conditions import handed, refuse_extra, takes_condition
 from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -143,6 +144,8 @@ class MultiscaleFlow(Transform):
                 "halved: squeeze before the split."
             )
         return shape[0] // 2, *shape[1:]
+
+    _repr_html_ = shown_by("multiscale_html")
 
     def scale_list(self) -> list[Scale]:
         """The scales, first to last."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchdyn.core import DEFunc, NeuralODE
 from torchdyn.nn import Augmenter
 
+from rnode_dyn._notebook import shown_by
 from rnode_dyn.fields.as_field import as_field
 from rnode_dyn.fields.conditioned import Conditioned, conditioned, takes_condition
 from rnode_dyn.fields.own_product import with_own_product
@@ -148,6 +149,8 @@ class RegularizedFlow(NeuralODE):
     def generate(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Carry the latent variable back to data, without the density, which costs less."""
         return self.trajectory(z, (self.end, 0.0), condition)[-1]
+
+    _repr_html_ = shown_by("flow_html")
 
     def trajectory(
         self,

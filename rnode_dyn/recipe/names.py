@@ -69,7 +69,27 @@ QuadratureName = Literal["stages", "gauss", "stratified"]
 NormName = Literal["rms", "max"]
 EstimatorName = Literal["hutchinson", "exact"]
 NoiseName = Literal["gaussian", "rademacher"]
-ScheduleName = Literal["constant", "cosine"]
+ScheduleName = Literal["constant", "cosine", "linear", "cooldown", "inverse-sqrt"]
+ENDING_SCHEDULES = ("cosine", "linear", "cooldown")
+"""Schedules that have to know at which step a training ends."""
+
+OPTIMIZERS = (
+    "adam",
+    "adamw",
+    "adamax",
+    "nadam",
+    "radam",
+    "adagrad",
+    "adadelta",
+    "adafactor",
+    "rmsprop",
+    "rprop",
+    "sgd",
+    "asgd",
+)
+"""torch's optimizers that take dense gradients, and one of each per step."""
+
+LoggerKind = Literal["csv", "tensorboard", "wandb", "mlflow"]
 ObjectiveName = Literal["likelihood", "flow-matching"]
 CouplingName = Literal["independent", "minibatch-ot"]
 TimesName = Literal["uniform", "stratified", "logit-normal"]

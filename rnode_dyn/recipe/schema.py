@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from rnode_dyn._notebook import shown_by
 from rnode_dyn.recipe.data import DataRecipe
 from rnode_dyn.recipe.divergence import DivergenceRecipe, EvalDivergenceRecipe
 from rnode_dyn.recipe.model import FieldRecipe, ModelRecipe, RegularizersRecipe, ScaleRecipe
@@ -17,6 +18,7 @@ from rnode_dyn.recipe.names import (
     DATASETS,
 )
 from rnode_dyn.recipe.naming import fault_in, nearest_right
+from rnode_dyn.recipe.plugins import LoggerRecipe, OptimizerRecipe
 from rnode_dyn.recipe.quadrature import QuadratureRecipe
 from rnode_dyn.recipe.scales import complete_scales
 from rnode_dyn.recipe.solver import EvalSolverRecipe, SolverRecipe
@@ -37,7 +39,9 @@ __all__ = [
     "EvalSolverRecipe",
     "FieldRecipe",
     "GovernorRecipe",
+    "LoggerRecipe",
     "ModelRecipe",
+    "OptimizerRecipe",
     "QuadratureRecipe",
     "Recipe",
     "RegularizersRecipe",
@@ -172,6 +176,8 @@ class Recipe(Table):
             return self
         reason = f"{what}, and torch cannot differentiate a compiled field twice: drop it"
         raise broken_rule("train.compile", reason, True)
+
+    _repr_html_ = shown_by("recipe_html")
 
     def batch_size(self, stage: StageRecipe) -> int:
         """Samples per step and device in a stage."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from rnode_dyn.recipe.names import (
+    ENDING_SCHEDULES,
     LENGTH_KEYS,
     NO_STRATEGIES,
     PATH_KEYS,
@@ -16,6 +17,7 @@ from rnode_dyn.recipe.names import (
     ScheduleName,
     TimesName,
 )
+from rnode_dyn.recipe.plugins import LoggerRecipe, OptimizerRecipe, check_class
 from rnode_dyn.recipe.tables import (
     MAX_THREADS,
     Count,
@@ -54,7 +56,7 @@ class StageRecipe(Table):
     """Passes over the data after which the stage ends; absent, with no other end: `[train]`'s."""
 
     learning_rate: Positive | None = None
-    """Adam's learning rate, once warm; absent: `[train]`'s."""
+    """The optimizer's learning rate, once warm; absent: `[train]`'s."""
 
     warmup_steps: NonNegativeInt | None = None
     """Optimizer steps over which the learning rate rises from 0; absent: `[train]`'s."""
@@ -137,16 +139,19 @@ class TrainRecipe(Table):
     """Passes over the data after which training ends; 100 where no other end is given."""
 
     learning_rate: Positive = 1e-3
-    """Adam's learning rate, once warm."""
+    """The optimizer's learning rate, once warm."""
 
     warmup_steps: NonNegativeInt = 0
     """Optimizer steps over which the learning rate rises from 0."""
 
     schedule: ScheduleName = "constant"
-    """The learning rate after the warm-up: as it is, or down to 0 along a cosine."""
+    """The learning rate after the warm-up: as it is, or falling in one of these ways."""
 
     weight_decay: NonNegative = 0.0
-    """Decoupled weight decay."""
+    """Decoupled weight decay of AdamW."""
+
+    optimizer: OptimizerRecipe | None = None
+    """What steps, with keys of its own; absent: AdamW."""
 
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of a running mean of the weights, used in evaluation; absent: none."""
@@ -196,6 +201,12 @@ class TrainRecipe(Table):
     compile: bool = False
     """Whether torch compiles the field: its product for the likelihood, its call for matching."""
 
+    logger: LoggerRecipe | None = None
+    """Where the figures go beside `metrics.csv`; absent: nowhere."""
+
+    callbacks: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    """Lightning's callbacks, classes that can be imported and made without arguments."""
+
     threads: Annotated[int, Field(ge=1, le=MAX_THREADS)] | Literal["auto"] | None = "auto"
     """Threads of torch on the CPU; "auto": one or all, the faster by the first batch's step."""
 
@@ -240,11 +251,26 @@ class TrainRecipe(Table):
         return self
 
     @model_validator(mode="after")
-    def _cosine_has_an_end(self) -> Self:
+    def _callbacks_are_classes(self) -> Self:
+        for number, given in enumerate(self.callbacks):
+            check_class(f"callbacks.{number}", given)
+        return self
+
+    @model_validator(mode="after")
+    def _weight_decay_is_adamws(self) -> Self:
+        if self.optimizer is not None and self.weight_decay:
+            reason = "it is AdamW's: say it in [train.optimizer], if that one has it"
+            raise broken_rule("weight_decay", reason, self.weight_decay)
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_has_an_end(self) -> Self:
         for number, stage in enumerate(self.stages):
-            if stage.schedule == "cosine" and stage.epochs is None and stage.max_steps is None:
+            endless = stage.epochs is None and stage.max_steps is None
+            if stage.schedule in ENDING_SCHEDULES and endless:
                 own = self.stage and self.stage[number].schedule is not None
                 key = f"stage.{number}.schedule" if own else "schedule"
-                reason = "minutes do not say at which step a cosine ends: add epochs or max_steps"
+                ends = f"at which step a {stage.schedule} ends"
+                reason = f"minutes do not say {ends}: add epochs or max_steps"
                 raise broken_rule(key, reason, stage.schedule)
         return self

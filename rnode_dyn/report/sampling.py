@@ -17,6 +17,7 @@ from rnode_dyn.recipe.errors import RecipeError
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.given import row_length
 from rnode_dyn.report.grids import draw_panels, draw_samples, save_panels
+from rnode_dyn.report.plane import draw_points
 from rnode_dyn.report.strip import draw_strip
 
 
@@ -54,6 +55,10 @@ class Drawing(ABC):
     def _as_tensor(self) -> Tensor | None:
         return None if self.condition is None else torch.tensor(self.condition)
 
+    def picture_beside(self, path: Path, event: Event) -> Path | None:
+        """A picture that is written beside the file, where it is none itself."""
+        return None
+
     @abstractmethod
     def draw(
         self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
@@ -73,7 +78,7 @@ class Panels(Drawing):
         self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
     ) -> list[str]:
         """Draw all panels from the same noise."""
-        data, notes = real_images(recipe, self.count)
+        data, notes = real_samples(recipe, self.count, "images")
         given = self._as_tensor
         panels = draw_panels(model, event, self.count, self.temperatures, seed, data, given)
         by_class = given is None and event.classes is not None
@@ -95,7 +100,7 @@ class Strip(Drawing):
 
 
 class Vectors(Drawing):
-    """Vectors as a file of NumPy."""
+    """Vectors as a file of NumPy; those of the plane as a picture beside it, too."""
 
     suffixes = (".npy",)
 
@@ -104,15 +109,25 @@ class Vectors(Drawing):
     ) -> list[str]:
         """Write an array ``(count, dimension)``."""
         temperature, given = self.temperatures[0], self._as_tensor
-        np.save(path, draw_samples(model, event, self.count, temperature, seed, given).numpy())
-        return []
+        samples = draw_samples(model, event, self.count, temperature, seed, given)
+        np.save(path, samples.numpy())
+        picture = self.picture_beside(path, event)
+        if picture is None:
+            return []
+        data, notes = real_samples(recipe, self.count, "points")
+        draw_points(data, samples, picture)
+        return notes
+
+    def picture_beside(self, path: Path, event: Event) -> Path | None:
+        """The picture of points of the plane, named as their file is."""
+        return path.with_suffix(".png") if event.shape == (2,) else None
 
 
-def real_images(recipe: Recipe, count: int) -> tuple[Tensor | None, list[str]]:
-    """Return test images to show beside samples; without the files none, and a note of it."""
+def real_samples(recipe: Recipe, count: int, kind: str) -> tuple[Tensor | None, list[str]]:
+    """Return test samples to show beside what is drawn; where there are no files, why not."""
     try:
         return load_splits(recipe).test.head(count), []
     except RecipeError as error:
         if not isinstance(error.__cause__, MissingDataError):
             raise
-        return None, [f"no panel of real images: {error.__cause__}"]
+        return None, [f"no panel of real {kind}: {error.__cause__}"]

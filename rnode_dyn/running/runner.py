@@ -1,7 +1,8 @@
 """Running a recipe from data to summary."""
 
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,9 +11,11 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
+from rnode_dyn._notebook import shown_by
 from rnode_dyn.data.splits import Splits
 from rnode_dyn.evaluation.evaluate import Evaluation, evaluate
 from rnode_dyn.flows.layout import lay_out
@@ -33,6 +36,7 @@ from rnode_dyn.report.html import write_report
 from rnode_dyn.report.pictures import draw_pictures
 from rnode_dyn.running.accept import accept_changes
 from rnode_dyn.running.fingerprint import fingerprint
+from rnode_dyn.running.plugged import Plugged, plug_in
 from rnode_dyn.running.summary import summarize, versions
 from rnode_dyn.runs.checkpoints import read_checkpoint
 from rnode_dyn.runs.errors import SaveError
@@ -46,6 +50,7 @@ from rnode_dyn.runs.weights import as_begun, load_flow
 from rnode_dyn.training.governor.build import build_governor
 from rnode_dyn.training.governor.governor import StepGovernor
 from rnode_dyn.training.loop.errors import DivergedError, LostProcessError
+from rnode_dyn.training.loop.optimizers import check_optimizer
 from rnode_dyn.training.loop.piece_choice import PieceChoice
 from rnode_dyn.training.loop.precision import tell_of_precision
 from rnode_dyn.training.loop.save_points import SavePoints
@@ -70,6 +75,8 @@ class RunResult:
     folder: Path
     summary: dict[str, Any]
 
+    _repr_html_ = shown_by("run_html")
+
 
 def run(
     recipe: Recipe,
@@ -77,6 +84,9 @@ def run(
     *,
     resume: bool = False,
     console: Console | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+    logger: Logger | Sequence[Logger] | None = None,
+    began: float | None = None,
 ) -> RunResult:
     """Train a recipe's flow, measure it on the test split, and draw from it.
 
@@ -85,12 +95,19 @@ def run(
         output: The run folder; left out, a new one under ``runs``.
         resume: Go on from ``output``'s last checkpoint.
         console: Where progress is shown; nothing is, when left out.
+        callbacks: Lightning's callbacks, of all stages, beside those of ``train.callbacks``.
+        logger: One of Lightning's loggers or several, beside that of ``[train.logger]``: each is
+            told what ``metrics.csv`` is, at the same steps, and the recipe as its parameters.
+        began: The ``time.monotonic()`` from which ``wall_clock_s`` counts; left out, that of this
+            call.
 
     Returns:
         The run folder and its figures.
 
     Raises:
-        RecipeError: if model and data do not fit, or the data are not there.
+        TypeError: if what is given is no callback, or no logger.
+        RecipeError: if model and data do not fit, the data are not there, a logger is not
+            installed, or a class cannot be imported.
         RunError: if the folder cannot be used.
         SolverError: if a solve breaks down; the last checkpoint is kept.
         DivergedError: if the training's numbers are no longer sound, likewise.
@@ -99,15 +116,25 @@ def run(
         KeyboardInterrupt: if the run was interrupted, by SIGINT, SIGTERM or SIGUSR1; a training
             is saved first, in the midst of an epoch if need be.
     """
+    began = time.monotonic() if began is None else began
     with torch_threads(recipe.train.given_threads):
-        return _run(recipe, output, resume, Console(quiet=True) if console is None else console)
+        plugged = plug_in(recipe, callbacks, logger)
+        shown = Console(quiet=True) if console is None else console
+        return _run(recipe, output, resume, shown, plugged, began)
 
 
-def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Console) -> RunResult:
+def _run(
+    recipe: Recipe,
+    output: str | Path | None,
+    resume: bool,
+    console: Console,
+    plugged: Plugged,
+    began: float,
+) -> RunResult:
     folder = RunFolder(_folder_of_all(Path(output) if output else _new_folder(recipe)))
     with stoppable(_tell(console)) as stop:
         try:
-            return _train(recipe, folder, resume, console, stop)
+            return _train(recipe, folder, resume, console, stop, plugged, began)
         except (KeyboardInterrupt, SystemExit):
             if stop.asked_by is None:
                 raise
@@ -124,7 +151,13 @@ def _run(recipe: Recipe, output: str | Path | None, resume: bool, console: Conso
 
 
 def _train(
-    recipe: Recipe, folder: RunFolder, resume: bool, console: Console, stop: Stop
+    recipe: Recipe,
+    folder: RunFolder,
+    resume: bool,
+    console: Console,
+    stop: Stop,
+    plugged: Plugged,
+    began: float,
 ) -> RunResult:
     splits, model = _prepare(recipe, folder if resume else None)
     about = {
@@ -132,17 +165,20 @@ def _train(
         "data": fingerprint(splits),
         "versions": versions(),
     }
-    trainers = _trainers(recipe, model, splits, folder, console, stop, about)
+    check_optimizer(recipe, model.parameters())
+    trainers = _trainers(recipe, model, splits, folder, console, stop, about, plugged)
     if not resume and _is_first():
         folder.check_is_free()
     with owned(folder) if _is_first() else nullcontext():
         resume = _begin(recipe, folder, resume, about, _tell(console))
+        plugged.begin(recipe, folder)
         tell_of_precision(recipe, trainers, _tell(console))
+        _say(console, f"training in {folder.path}")
         trained = train_stages(recipe, model, splits, folder, trainers, resume)
         if not _is_first():
             # The command was started again for this process; the first one tells how it ended.
             raise SystemExit(0)
-        return _finish(recipe, splits, folder, trained, trainers)
+        return _finish(recipe, splits, folder, trained, trainers, console, began)
 
 
 def _begin(
@@ -196,12 +232,13 @@ def _trainers(
     console: Console,
     stop: Stop,
     about: dict[str, Any],
+    plugged: Plugged,
 ) -> list[pl.Trainer]:
     """One for each stage; before the first there is no telling which process this is."""
-    logger, trainers = RunLogger(folder), []
+    logger, trainers = RunLogger(folder, plugged.loggers), []
     shown, tell = console if _is_first() else Console(quiet=True), _tell(console)
     for number, stage in enumerate(recipe.train.stages):
-        extra: list[pl.Callback] = []
+        extra = list(plugged.callbacks)
         if stage.objective == "likelihood":
             if recipe.train.micro_batch == "auto":
                 extra.append(PieceChoice(recipe.batch_size(stage), governed_blocks(recipe, model)))
@@ -234,6 +271,12 @@ def _tell(console: Console) -> Callable[[str], None]:
     return tell
 
 
+def _say(console: Console, text: str) -> None:
+    """Say what comes next, which takes a while; one process says it."""
+    if _is_first():
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def _last(kind: type[C], trainers: list[pl.Trainer]) -> C | None:
     """Return the last stage's callback of a kind, if any stage has one."""
     callbacks = [callback for trainer in trainers for callback in trainer.callbacks]  # type: ignore[attr-defined]
@@ -262,7 +305,10 @@ def _folder_of_all(path: Path) -> Path:
 
 
 def resume(
-    folder: str | Path, console: Console | None = None, overrides: Iterable[str] = ()
+    folder: str | Path,
+    console: Console | None = None,
+    overrides: Iterable[str] = (),
+    began: float | None = None,
 ) -> RunResult:
     """Go on with an interrupted run, to the end that its recipe says.
 
@@ -271,6 +317,7 @@ def resume(
         console: Where progress is shown; nothing is, when left out.
         overrides: Keys of the recipe that are to be otherwise from here on, such as
             ``train.max_steps=9000``. They are written into the run's recipe, with their history.
+        began: As :func:`run` takes it.
 
     Raises:
         RunError: if it would be another training, or the folder cannot be used.
@@ -278,7 +325,7 @@ def resume(
     there = find_run(folder)
     tell = _tell(Console(quiet=True) if console is None else console)
     recipe = recipe_of(there, overrides, tell=tell)
-    return run(recipe, there.path, resume=True, console=console)
+    return run(recipe, there.path, resume=True, console=console, began=began)
 
 
 def _new_folder(recipe: Recipe) -> Path:
@@ -292,6 +339,8 @@ def _finish(
     folder: RunFolder,
     trained: Trained,
     trainers: list[pl.Trainer],
+    console: Console,
+    began: float,
 ) -> RunResult:
     """Measure the best weights on the test split, and draw from them."""
     end(folder)
@@ -299,6 +348,7 @@ def _finish(
     model.to(trained.device)
     lay_out(model, trained.device)
     batches = data_module(recipe, splits).test_dataloader()
+    _say(console, f"measuring on {len(splits.test):,} test samples")
     evaluation = evaluate(
         model,
         batches,
@@ -308,12 +358,13 @@ def _finish(
         split_samples=len(splits.test),
     )
     _check_sound(evaluation, trained)
+    _say(console, "drawing samples and the report")
     draw_pictures(recipe, model, splits, folder.samples)
     summary = summarize(
         evaluation,
         model,
         train_steps=trained.past.steps,
-        wall_clock_s=trained.past.wall_clock_s,
+        wall_clock_s=trained.before_s + time.monotonic() - began,
         training_s=trained.past.training_s,
         seed=recipe.seed,
         device=trained.device,

@@ -50,8 +50,9 @@ def summarize(
         evaluation: The flow's figures on the test split.
         model: The flow.
         train_steps: Optimizer steps taken.
-        wall_clock_s: Seconds from the first step to the end of training.
-        training_s: The same without validation.
+        wall_clock_s: Seconds that the whole command took, and of a run that went on the training
+            and validation of before.
+        training_s: Seconds of training, without validation.
         seed: The run's seed.
         precision: The floating-point precision that the training was computed in, which is not
             the recipe's where the device has not that.

@@ -18,6 +18,7 @@ _MAY_CHANGE = re.compile(
     r"|train\.(weight_decay|clip|validate_every|validate_every_steps|on_nonfinite|accumulate)"
     r"|train\.(checkpoint_every_steps|checkpoint_every_minutes|governor\..*)"
     r"|train\.(devices|nodes|accelerator|strategy|precision|threads|micro_batch)"
+    r"|train\.(logger\..*|callbacks)"
 )
 """Keys that a training may be gone on with otherwise; all else makes it another training."""
 
@@ -53,7 +54,7 @@ def changes_in(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change
         >>> print(*changes_in({"train": {"epochs": 5}}, {"train": {"max_steps": 9}}), sep="; ")
         train.epochs = absent, before: 5; train.max_steps = 9, before: absent
     """
-    flat = [dict(_leaves(table)) for table in (before, now)]
+    flat = [dict(leaves(table)) for table in (before, now)]
     keys = dict.fromkeys([*flat[0], *flat[1]])
     pairs = (Change(key, flat[0].get(key), flat[1].get(key)) for key in keys)
     return [change for change in pairs if change.before != change.now]
@@ -80,14 +81,15 @@ def table_of(toml: str) -> dict[str, Any]:
         return table
 
 
-def _leaves(table: Any, path: str = "") -> list[tuple[str, Any]]:
+def leaves(table: Any, path: str = "") -> list[tuple[str, Any]]:
+    """Return the values of a recipe's table, each with its dotted key."""
     if isinstance(table, Mapping):
         parts = list(table.items())
     elif isinstance(table, list | tuple) and any(isinstance(item, Mapping) for item in table):
         parts = list(enumerate(table))
     else:
         return [(path, list(table) if isinstance(table, tuple) else table)]
-    return [leaf for key, value in parts for leaf in _leaves(value, f"{path}.{key}".lstrip("."))]
+    return [leaf for key, value in parts for leaf in leaves(value, f"{path}.{key}".lstrip("."))]
 
 
 def _words(value: Any) -> str:

@@ -32,6 +32,8 @@ class CheckpointFiles(CheckpointIO):
         """
         is_last = Path(path) == self.folder.last_checkpoint
         previous = self.folder.previous_checkpoint if is_last else None
+        if Path(path).parent != self.folder.checkpoints:  # of a callback that a user gave
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(checkpoint, Path(path), previous)
 
     def load_checkpoint(

@@ -1,6 +1,6 @@
 """``metrics.csv``: the figures of all stages in one table, carried over when a run goes on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from pytorch_lightning.loggers import Logger
@@ -39,11 +39,12 @@ class RunLogger(Logger):
 
     Args:
         folder: Where ``metrics.csv`` goes.
+        others: Loggers that are told the same figures at the same steps; more may be added.
     """
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, others: Sequence[Logger] = ()) -> None:
         super().__init__()
-        self.folder = folder
+        self.folder, self.others = folder, others
         self.file = MetricsFile(folder.metrics)
         self._stage: Progress | None = None
 
@@ -81,22 +82,29 @@ class RunLogger(Logger):
             metrics = {**metrics, "stage": float(past.stage), "training_s": round(seconds, 3)}
             last = max(0, self._stage.updates - 1)
             step = past.steps + min(step or 0, last)
-        self.file.append(
-            {**read_together(metrics), "step": self.file.rows if step is None else step}
-        )
+        row, step = read_together(metrics), self.file.rows if step is None else step
+        self.file.append({**row, "step": step})
+        for other in self.others:
+            other.log_metrics(row, step)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The recipe is in ``recipe.toml``."""
+        """Tell the other loggers; the recipe is in ``recipe.toml``."""
+        for other in self.others:
+            other.log_hyperparams(params, *args, **kwargs)
 
     @rank_zero_only
     def save(self) -> None:
         """Let what was logged reach the disk, soon."""
         self.file.sync(now=False)
+        for other in self.others:
+            other.save()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Let what was logged reach the disk."""
         self.file.sync()
+        for other in self.others:
+            other.finalize(status)
 
     @rank_zero_only
     def restore(self) -> None:

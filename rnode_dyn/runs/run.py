@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from rnode_dyn._notebook import shown_by
 from rnode_dyn.flows.distribution import FlowDistribution
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.build import describe_event
@@ -37,6 +38,8 @@ class Run:
     flow: MultiscaleFlow = field(repr=False)
     summary: dict[str, Any] | None = field(repr=False)
     metrics: tuple[dict[str, float], ...] = field(repr=False)
+
+    _repr_html_ = shown_by("run_html")
 
     def distribution(self, temperature: float = 1.0) -> FlowDistribution:
         """Return the flow as a distribution of data.

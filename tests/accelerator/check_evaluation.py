@@ -1,16 +1,26 @@
 """Evaluating and drawing samples on the device gives what it gives on the CPU."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from rnode_dyn import ExactDivergence, MultiscaleFlow, UniformDequantization, evaluate
+from rnode_dyn import (
+    ExactDivergence,
+    MLPField,
+    MultiscaleFlow,
+    RegularizedFlow,
+    UniformDequantization,
+    evaluate,
+    plot,
+)
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.refinement import refine
 from rnode_dyn.report.grids import draw_samples
 from rnode_dyn.report.strip import frames
 from tests.accelerator.models import image_model
 from tests.accelerator.twins import Figures, agree
+from tests.flows.cases import randomize
 
 pytestmark = pytest.mark.usefixtures("accel", "double_precision")
 
@@ -52,6 +62,18 @@ def test_a_strip_of_samples() -> None:
         return {f.title: f.images for f in frames(model.eval(), z)}
 
     agree(lambda: (image_model(), torch.randn(2, 64)), use, on_the_host=True)
+
+
+def test_plotting_a_density() -> None:
+    def use(flow: RegularizedFlow, data: Tensor) -> Figures:
+        (picture,) = plot.density(flow, data).get_images()
+        return {"density": torch.as_tensor(np.asarray(picture.get_array()))}
+
+    def make() -> tuple[RegularizedFlow, Tensor]:
+        field = randomize(MLPField(2, hidden=(5,)))
+        return RegularizedFlow(field, divergence=ExactDivergence()), torch.randn(20, 2)
+
+    agree(make, use, on_the_host=True, rtol=1e-4)
 
 
 def test_refining() -> None:

@@ -37,7 +37,7 @@ def loaded_by(*arguments: str, cwd: Path, **environment: str) -> tuple[int, set[
     return status, set(modules), done.stdout + "\n".join(said)
 
 
-COMMANDS = ("run", "evaluate", "sample", "report", "show", "bench", "recipes")
+COMMANDS = ("run", "evaluate", "sample", "score", "report", "sweep", "show", "bench", "recipes")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,8 @@ COMMANDS = ("run", "evaluate", "sample", "report", "show", "bench", "recipes")
         (["run", "--resume", "nowhere"], 2, "is no run folder"),
         (["run"], 2, "say which RECIPE"),
         (["show", "mnist", "--flops", "-1"], 2, "write a positive number"),
+        (["sweep", "moons", "--grid", "train.epoch=1,2"], 2, "did you mean train.epochs?"),
+        (["sweep", "moons"], 2, "--seeds N"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -181,5 +181,6 @@ def _adjust_rates(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     schedule.base_lrs = [settings.learning_rate] * len(schedule.base_lrs)
     schedule._last_lr = [rate] * len(schedule.base_lrs)
     for group in trainer.optimizers[0].param_groups:
-        group["initial_lr"], group["weight_decay"] = settings.learning_rate, settings.weight_decay
-        group["lr"] = rate
+        group["initial_lr"], group["lr"] = settings.learning_rate, rate
+        if settings.kind is None:
+            group["weight_decay"] = settings.weight_decay

@@ -19,7 +19,8 @@ from rnode_dyn.runs.history import RunLogger
 from rnode_dyn.runs.past import Past
 from rnode_dyn.training.loop.keeper import Keeper
 from rnode_dyn.training.loop.lost import naming_lost_processes
-from rnode_dyn.training.loop.module import FlowTraining, OptimizerSettings
+from rnode_dyn.training.loop.module import FlowTraining
+from rnode_dyn.training.loop.optimizers import optimizer_settings
 from rnode_dyn.training.loop.trainer import quiet_lightning
 from rnode_dyn.training.objectives.base import Objective
 from rnode_dyn.training.objectives.flow_matching import FlowMatching
@@ -36,6 +37,8 @@ class Trained(NamedTuple):
             stages from where it did.
         most_bits: Bits/dim above which the trained flow has diverged.
         precision: The floating-point precision that Lightning computed in.
+        before_s: Seconds of training and validation before the run was gone on with; 0 for one
+            that was not.
     """
 
     past: Past
@@ -43,6 +46,7 @@ class Trained(NamedTuple):
     skipped: int
     most_bits: float
     precision: str
+    before_s: float = 0.0
 
 
 def train_stages(
@@ -65,14 +69,14 @@ def train_stages(
     """
     first = _stage_reached(folder) if resume else 0
     stages = list(zip(recipe.train.stages, trainers, strict=True))
-    past, skipped, most_bits = Past(stage=first), 0, math.inf
+    past, skipped, most_bits, before_s = Past(stage=first), 0, math.inf, 0.0
     for number in range(first, len(stages)):
         stage, trainer = stages[number]
         module = FlowTraining(
             model,
             splits.event,
             build_objective(stage),
-            _optimizer(recipe, stage),
+            optimizer_settings(recipe, stage),
             past,
             recipe.train.on_nonfinite,
             recipe.given_micro_batch(stage),
@@ -82,6 +86,8 @@ def train_stages(
         data = data_module(recipe, splits, stage, number)
         with quiet_lightning(), naming_lost_processes(trainer), _compiled(recipe, stage, model):
             _fit(trainer, module, data, folder, resume and number == first)
+        if number == first:
+            before_s = module.past.wall_clock_s
         if number + 1 < len(stages):
             trainer.save_checkpoint(folder.stage_checkpoint(number), weights_only=True)
         past = Past(
@@ -94,7 +100,8 @@ def train_stages(
         most_bits = module.watch.most_bits_after(module.updates)
     last = trainers[-1]
     precision = str(last.precision_plugin.precision)
-    return Trained(past, last.strategy.root_device, skipped, most_bits, precision)
+    device = last.strategy.root_device
+    return Trained(past, device, skipped, most_bits, precision, before_s)
 
 
 def build_objective(stage: StageRecipe) -> Objective:
@@ -149,15 +156,6 @@ def _stage_reached(folder: RunFolder) -> int:
     return read_checkpoint(folder.last_checkpoint)["rnode_dyn"]["stage"]
 
 
-def _optimizer(recipe: Recipe, stage: StageRecipe) -> OptimizerSettings:
-    assert stage.learning_rate is not None  # a complete stage has them all
-    assert stage.warmup_steps is not None
-    assert stage.schedule is not None
-    return OptimizerSettings(
-        stage.learning_rate, stage.warmup_steps, stage.schedule, recipe.train.weight_decay
-    )
-
-
 def _fit(
     trainer: pl.Trainer,
     module: FlowTraining,
@@ -198,6 +196,5 @@ def _take_the_average(module: FlowTraining, trainer: pl.Trainer, checkpoint: Pat
 
 
 def _keeper(trainer: pl.Trainer) -> Keeper:
-    keeper = trainer.checkpoint_callback
-    assert isinstance(keeper, Keeper)  # make_trainer put it there
-    return keeper
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next(c for c in callbacks if isinstance(c, Keeper))  # make_trainer put it there

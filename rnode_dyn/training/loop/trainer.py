@@ -19,6 +19,7 @@ from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.history import RunLogger
 from rnode_dyn.training.loop.display import TrainingDisplay
 from rnode_dyn.training.loop.keeper import Keeper
+from rnode_dyn.training.loop.live_report import LiveReport
 from rnode_dyn.training.loop.precision import BFloat16Weights
 from rnode_dyn.training.loop.sample_grids import SampleGrids
 from rnode_dyn.training.loop.step_seed import StepSeed
@@ -136,6 +137,7 @@ def _callbacks(recipe: Recipe, number: int, folder: RunFolder, console: Console)
     ]
     if recipe.samples.every is not None:
         callbacks.append(SampleGrids(recipe, folder.samples))
+    callbacks.append(LiveReport(folder))
     if recipe.train.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=recipe.train.ema))
     return callbacks

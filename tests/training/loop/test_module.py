@@ -57,7 +57,7 @@ def test_a_regularizer_alone_is_no_list_of_them() -> None:
         Likelihood(KineticEnergy(0.1))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear", "cooldown"])
 def test_learning_rate_rises_then_never_rises(schedule: str) -> None:
     settings = OptimizerSettings(warmup_steps=5, schedule=schedule)  # type: ignore[arg-type]
     factors = [settings.factor(step, 50) for step in range(51)]
