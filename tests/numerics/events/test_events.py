@@ -10,10 +10,12 @@ from torch import Tensor
 
 from rnode_dyn import (
     RK4,
+    AdaptiveHeun,
     AdaptiveStep,
     BacksolveAdjoint,
     CheckpointedAdjoint,
     DiscreteAdjoint,
+    Dopri8,
     Event,
     FixedStep,
     InterpolatingAdjoint,
@@ -22,6 +24,7 @@ from rnode_dyn import (
     ODEProblem,
     Solver,
     Tsit5,
+    Vern7,
     solve,
 )
 from tests.numerics.cases import ALGORITHMS, float64
@@ -47,7 +50,10 @@ def dropped(heights: Tensor, end: float = 10.0) -> ODEProblem:
 
 
 SOLVERS = [
-    Solver(a, AdaptiveStep(1e-3, 1e-3) if a.embedded_order else FixedStep(0.5))
+    pytest.param(
+        Solver(a, AdaptiveStep(1e-3, 1e-3) if a.embedded_order else FixedStep(0.5)),
+        marks=() if a in (AdaptiveHeun(), RK4(), Tsit5(), Vern7(), Dopri8()) else pytest.mark.slow,
+    )
     for a in ALGORITHMS
     if a.order > 1
 ] + [Solver(Tsit5(), FixedStep(0.7))]
@@ -159,7 +165,13 @@ def driven(inputs: Tensor, stepping) -> Tensor:
     return torch.cat([part.nan_to_num(0.0).flatten() for part in parts])
 
 
-@pytest.mark.parametrize("stepping", [AdaptiveStep(1e-9, 1e-9), FixedStep(0.1)], ids=["a", "f"])
+@pytest.mark.parametrize(
+    "stepping",
+    [
+        pytest.param(AdaptiveStep(1e-9, 1e-9), id="a", marks=pytest.mark.slow),
+        pytest.param(FixedStep(0.1), id="f"),
+    ],
+)
 def test_gradients_are_those_of_finite_differences(stepping) -> None:
     """Of the saved states, and of the times and states of all events, those after others too."""
     inputs = float64([1.2, 0.4, 0.9, 0.1, 0.3, -0.5, 0.0, 0.2, 1.5])
