@@ -69,6 +69,7 @@ from .numerics.errors import NewtonError as NewtonError
 from .numerics.errors import NonFiniteStateError as NonFiniteStateError
 from .numerics.errors import SolverError as SolverError
 from .numerics.errors import StepSizeUnderflowError as StepSizeUnderflowError
+from .numerics.events.event import Event as Event
 from .numerics.problem import ODEProblem as ODEProblem
 from .numerics.sensitivity.backsolve import BacksolveAdjoint as BacksolveAdjoint
 from .numerics.sensitivity.base import Sensitivity as Sensitivity
