@@ -116,6 +116,11 @@ class Algorithm(ABC):
         return False
 
     @property
+    def is_symplectic(self) -> bool:
+        """Whether it steps the halves of a separable Hamiltonian, and no other field."""
+        return False
+
+    @property
     def backpropagates(self) -> bool:
         """Whether autograd sees through a step."""
         return True
