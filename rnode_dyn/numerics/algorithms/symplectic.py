@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.at_times import Wrapped
 from rnode_dyn.numerics.hamiltonian import Separated
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import CountedField
@@ -53,11 +54,17 @@ class Symplectic(Algorithm):
         return Step(t, dt, x, torch.cat([q, p], -1), (start,), end_slope=end_slope)
 
     def _separated(self, rhs: RightHandSide) -> tuple[CountedField, Separated]:
-        field = rhs.problem.field if isinstance(rhs, CountedField) else rhs
+        if not isinstance(rhs, CountedField):
+            raise TypeError(
+                f"{self.name} steps the two halves of a Hamiltonian for the whole batch, and is "
+                "given a function of a time and a state alone: call solve(problem, solver)."
+            )
+        field = rhs.problem.field
         separated = getattr(field, "separated", None)
-        if isinstance(rhs, CountedField) and separated is not None:
+        if separated is not None:
             return rhs, separated
-        name = getattr(field, "__qualname__", type(field).__name__)
+        written = field.written if isinstance(field, Wrapped) else field
+        name = getattr(written, "__qualname__", type(written).__name__)
         raise TypeError(
             f"{self.name} steps the two halves of a separable Hamiltonian by turns, and cannot "
             f"tell them in the field {name}: write HamiltonianProblem(T, V, x0, t_span), or take "

@@ -288,7 +288,7 @@ def test_other_fields_are_refused_by_name(algorithm: Algorithm) -> None:
 
     solver = Solver(algorithm, FixedStep(0.5))
     ones = torch.ones(1, 2)
-    for field, x0, name in ((spiral, ones, "spiral"), (pair, (ones, ones), "PackedField")):
+    for field, x0, name in ((spiral, ones, "spiral"), (pair, (ones, ones), "pair")):
         with pytest.raises(TypeError, match=f"{name}: write HamiltonianProblem"):
             solve(ODEProblem(field, x0, (0.0, 1.0)), solver)
 
