@@ -35,6 +35,7 @@ from .flows.transforms import LogitTransform as LogitTransform
 from .flows.transforms import Shift as Shift
 from .flows.transforms import Squeeze as Squeeze
 from .flows.transforms import Transform as Transform
+from .numerics.algorithms.auto_switch import AutoSwitch as AutoSwitch
 from .numerics.algorithms.base import Algorithm as Algorithm
 from .numerics.algorithms.bogacki_shampine import BS5 as BS5
 from .numerics.algorithms.base import Step as Step

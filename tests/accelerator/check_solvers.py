@@ -10,6 +10,7 @@ from rnode_dyn import (
     SSPRK33,
     SSPRK54,
     AdaptiveStep,
+    AutoSwitch,
     CheckpointedAdjoint,
     DiscreteAdjoint,
     FixedStep,
@@ -113,6 +114,23 @@ def test_every_algorithm_by_fixed_steps(algorithm) -> None:
 def test_methods_for_stiff_problems(algorithm, stepping) -> None:
     solver = Solver(algorithm, stepping, CheckpointedAdjoint())
     agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
+
+
+def test_methods_that_take_turns() -> None:
+    """The field is so fast that the explicit method gives way."""
+
+    def use(rates: Tensor, x0: Tensor) -> Figures:
+        rates.requires_grad_()
+        problem = ODEProblem(lambda t, x: -200 * (1 + rates.square()) * (x - t), x0, (0.0, 1.0))
+        algorithm = AutoSwitch(Tsit5(), Rosenbrock23())
+        solution = solve(
+            problem, Solver(algorithm, AdaptiveStep(1e-3, 1e-3), CheckpointedAdjoint())
+        )
+        solution.x[-1].sum().backward()
+        assert solution.stats.njac > 0
+        return {"x": solution.x, "njac": solution.stats.njac, **gradients([rates])}
+
+    agree(lambda: (torch.randn(4), start()), use)
 
 
 def moved(solver: Solver, landscape: nn.Module, x0: Tensor) -> Figures:
