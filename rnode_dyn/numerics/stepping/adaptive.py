@@ -177,6 +177,11 @@ def refuse_batched(tensor: Tensor) -> None:
         )
 
 
+def _error_order(algorithm: Algorithm) -> int:
+    """Order of the local error of the less accurate of a step's two solutions."""
+    return min(algorithm.order, algorithm.embedded_order or 0) + 1
+
+
 class AdaptiveSolve:
     """The state of one adaptive solve; ``run`` yields its accepted steps."""
 
@@ -190,11 +195,11 @@ class AdaptiveSolve:
         stats: SolveStats,
         norm: ErrorNorm,
     ) -> None:
-        self.settings, self.algorithm, self.rhs = settings, algorithm, rhs
+        self.settings, self.algorithm, self.rhs = settings, algorithm.started(), rhs
         self.t, self.end = t_span
         self.direction = 1 if self.end > self.t else -1
         self.x, self.stats, self.norm = x, stats, norm
-        self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
+        self.error_order = _error_order(algorithm)
         self.tried = 0
         self.deadline = Deadline(settings.max_seconds)
 
@@ -206,6 +211,7 @@ class AdaptiveSolve:
         while self.t != self.end:
             step, ratio = self._try(length, slope)
             self.stats.note_step(step.t, step.dt, ratio, accepted=ratio <= 1.0)
+            controller.error_order = _error_order(step.made_by or self.algorithm)
             if ratio <= 1.0:
                 yield step
                 self.t, self.x = step.t1, step.x1

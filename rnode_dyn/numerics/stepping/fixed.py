@@ -48,7 +48,13 @@ class FixedStep:
             object.__setattr__(self, "max_seconds", seconds)
 
     def check(self, algorithm: Algorithm) -> None:
-        """Every algorithm can make fixed steps."""
+        """Refuse an algorithm that chooses its method by how long its steps may be."""
+        if algorithm.switches:
+            raise ValueError(
+                f"{algorithm.name} changes its method where steps could be longer, and those of "
+                "FixedStep are as they are: write AdaptiveStep(rtol, atol), or take one of its "
+                "methods alone."
+            )
 
     def error_norm(self, mask: Tensor | None) -> ErrorNorm:
         """Fixed steps control no error; the norm is there for those that ask."""
