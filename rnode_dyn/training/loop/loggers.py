@@ -48,7 +48,7 @@ _KINDS = {
         loggers.MLFlowLogger,
         "mlflow",
         lambda recipe, run: {
-            "save_dir": str(run.path / "mlflow"),
+            "tracking_uri": f"sqlite:///{run.path.resolve() / 'mlflow.db'}",
             "experiment_name": recipe.name,
             "run_name": run.path.name,
         },
