@@ -17,8 +17,11 @@ from .flows.distribution import LogProb as LogProb
 from .flows.divergence import Divergence as Divergence
 from .flows.divergence import ExactDivergence as ExactDivergence
 from .flows.divergence import HutchinsonDivergence as HutchinsonDivergence
+from .flows.end_time import Uniform as Uniform
+from .flows.layer import RegularizedODE as RegularizedODE
 from .flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from .flows.multiscale import Scale as Scale
+from .flows.penalties import penalty as penalty
 from .flows.quadrature import Quadrature as Quadrature
 from .flows.regularized import RegularizedFlow as RegularizedFlow
 from .flows.regularizers import DirectionalDerivative as DirectionalDerivative

@@ -27,6 +27,8 @@ class Regularizer(ABC):
     name: ClassVar[str]
     needs_push: ClassVar[bool] = True
     """Whether the integrand asks for :meth:`Linearization.along`, which not asking for spares."""
+    needs_products: ClassVar[bool] = True
+    """Whether it asks for the divergence or the Frobenius norm, which a layer spares likewise."""
 
     def __post_init__(self) -> None:
         weight = not_negative(type(self).__name__, "weight", self.weight)
@@ -46,6 +48,7 @@ class KineticEnergy(Regularizer):
 
     name = "kinetic_energy"
     needs_push = False
+    needs_products = False
 
     def integrand(self, at: Linearization) -> Tensor:
         """Return ½ · mean f²."""
@@ -70,6 +73,7 @@ class DirectionalDerivative(Regularizer):
     """½ · mean ((∂f/∂x) f)²: the field changes little along itself."""
 
     name = "directional_derivative"
+    needs_products = False
 
     def integrand(self, at: Linearization) -> Tensor:
         """Return ½ · mean ((∂f/∂x) f)²."""
@@ -80,6 +84,7 @@ class TotalDerivative(Regularizer):
     """½ · mean (∂f/∂t + (∂f/∂x) f)²: the acceleration along the trajectory."""
 
     name = "total_derivative"
+    needs_products = False
 
     def integrand(self, at: Linearization) -> Tensor:
         """Return ½ · mean (∂f/∂t + (∂f/∂x) f)²."""

@@ -20,8 +20,11 @@ from rnode_dyn import (
     MultiscaleFlow,
     Quadrature,
     RegularizedFlow,
+    RegularizedODE,
     Solver,
     UNetField,
+    Uniform,
+    penalty,
 )
 from tests.accelerator.models import image_model
 from tests.accelerator.twins import Figures, agree, gradients
@@ -115,6 +118,23 @@ def test_every_field_with_each_penalty(field, regularizer) -> None:
         ),
         differentiated,
     )
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+def test_a_layer_and_its_penalty(sensitivity) -> None:
+    solver = Solver(AdaptiveHeun(), FixedStep(0.5), sensitivity)
+
+    def build() -> tuple[RegularizedODE, Tensor]:
+        end = Uniform(0.5, 1.5)
+        return RegularizedODE(SmallField(6), solver, REGULARIZERS, end, augment=2).eval(), points(4)
+
+    def use(layer: RegularizedODE, x: Tensor) -> Figures:
+        result = layer(x.requires_grad_())
+        weighted = penalty(layer)
+        (result.sin().sum() + weighted).backward()
+        return {"x": result, "penalty": weighted, **gradients([x, *layer.parameters()])}
+
+    agree(build, use)
 
 
 @pytest.mark.parametrize("stepping", STEPPINGS, ids=name_of)
