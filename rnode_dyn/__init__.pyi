@@ -31,6 +31,7 @@ from .flows.regularizers import Regularizer as Regularizer
 from .flows.regularizers import TotalDerivative as TotalDerivative
 from .flows.result import FlowResult as FlowResult
 from .flows.standardize import Standardize as Standardize
+from .flows.taylor import TaylorDerivative as TaylorDerivative
 from .flows.transforms import Compose as Compose
 from .flows.transforms import LogitTransform as LogitTransform
 from .flows.transforms import Shift as Shift

@@ -39,7 +39,8 @@ class Regularizer(ABC):
         """Return the integrand at one time and state, ``(batch,)``."""
 
 
-def _mean_square(x: Tensor) -> Tensor:
+def mean_square(x: Tensor) -> Tensor:
+    """Return the mean square over the event's dimensions, ``(batch,)``."""
     return x.square().flatten(1).mean(1)
 
 
@@ -52,7 +53,7 @@ class KineticEnergy(Regularizer):
 
     def integrand(self, at: Linearization) -> Tensor:
         """Return ½ · mean f²."""
-        return 0.5 * _mean_square(at.value)
+        return 0.5 * mean_square(at.value)
 
 
 class JacobianFrobenius(Regularizer):
@@ -77,7 +78,7 @@ class DirectionalDerivative(Regularizer):
 
     def integrand(self, at: Linearization) -> Tensor:
         """Return ½ · mean ((∂f/∂x) f)²."""
-        return 0.5 * _mean_square(at.along(dt=0.0))
+        return 0.5 * mean_square(at.along(dt=0.0))
 
 
 class TotalDerivative(Regularizer):
@@ -88,7 +89,7 @@ class TotalDerivative(Regularizer):
 
     def integrand(self, at: Linearization) -> Tensor:
         """Return ½ · mean (∂f/∂t + (∂f/∂x) f)²."""
-        return 0.5 * _mean_square(at.along(dt=1.0))
+        return 0.5 * mean_square(at.along(dt=1.0))
 
 
 def check_regularizers(regularizers: Sequence[Regularizer]) -> None:

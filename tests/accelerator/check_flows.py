@@ -22,6 +22,7 @@ from rnode_dyn import (
     RegularizedFlow,
     RegularizedODE,
     Solver,
+    TaylorDerivative,
     UNetField,
     Uniform,
     penalty,
@@ -116,6 +117,14 @@ def test_every_field_with_each_penalty(field, regularizer) -> None:
             RegularizedFlow(randomize(FIELDS[field]()), FEW_STEPS, regularizers=[regularizer]),
             points(*event),
         ),
+        differentiated,
+    )
+
+
+def test_the_higher_derivatives() -> None:
+    regularizers = [TaylorDerivative(1.0, order=3)]
+    agree(
+        lambda: (RegularizedFlow(SmallField(), FEW_STEPS, regularizers=regularizers), points(4)),
         differentiated,
     )
 
