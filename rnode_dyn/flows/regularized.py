@@ -22,6 +22,7 @@ from rnode_dyn.flows.quadrature import Quadrature, check_quadratures
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.flows.share import drawn
+from rnode_dyn.numerics.numbers import as_number
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.solve import Solver, solve
 from rnode_dyn.numerics.stats import SolveStats
@@ -142,6 +143,33 @@ class RegularizedFlow(NeuralODE):
     def inverse(self, z: Tensor) -> FlowResult:
         """Carry the latent variable back to data; ``log_det`` is that of this direction."""
         return self._carry(z, fixed_end(self.end), 0.0)
+
+    def between(self, x: Tensor, t0: float | Tensor, t1: float | Tensor) -> FlowResult:
+        """Carry states at one time to another, in either direction.
+
+        Args:
+            x: States at ``t0``, ``(batch, *event)``.
+            t0: Where they are. Data are at time 0, the latent variable at ``end_time``.
+            t1: Where they go; beyond ``end_time`` the field goes on as it is.
+
+        Returns:
+            The states at ``t1``, log |det| of the map, and the penalties on the way.
+
+        Raises:
+            ValueError: if a time is no finite number, or both are the same.
+
+        Example:
+            >>> from rnode_dyn import ExactDivergence
+            >>> flow = RegularizedFlow(lambda t, x: -x, divergence=ExactDivergence())
+            >>> half = flow.between(torch.ones(1, 2), 0.0, 0.5)
+            >>> there = half.then(flow.between(half.z, 0.5, 1.0))
+            >>> torch.allclose(there.log_det, torch.tensor(-2.0), atol=1e-4)
+            True
+        """
+        given = as_number(t0), as_number(t1)
+        if None in given:
+            raise ValueError(f"t0 is {t0!r} and t1 is {t1!r}; write two numbers, such as 0.0, 0.5.")
+        return self._carry(x, t0, t1)
 
     def generate(self, z: Tensor) -> Tensor:
         """Carry the latent variable back to data, without the density, which costs less."""
