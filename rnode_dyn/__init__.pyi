@@ -19,8 +19,11 @@ from .flows.distribution import LogProb as LogProb
 from .flows.divergence import Divergence as Divergence
 from .flows.divergence import ExactDivergence as ExactDivergence
 from .flows.divergence import HutchinsonDivergence as HutchinsonDivergence
+from .flows.end_time import Uniform as Uniform
+from .flows.layer import RegularizedODE as RegularizedODE
 from .flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from .flows.multiscale import Scale as Scale
+from .flows.penalties import penalty as penalty
 from .flows.quadrature import Quadrature as Quadrature
 from .flows.regularized import RegularizedFlow as RegularizedFlow
 from .flows.regularizers import DirectionalDerivative as DirectionalDerivative
@@ -30,6 +33,7 @@ from .flows.regularizers import Regularizer as Regularizer
 from .flows.regularizers import TotalDerivative as TotalDerivative
 from .flows.result import FlowResult as FlowResult
 from .flows.standardize import Standardize as Standardize
+from .flows.taylor import TaylorDerivative as TaylorDerivative
 from .flows.transforms import Compose as Compose
 from .flows.transforms import LogitTransform as LogitTransform
 from .flows.transforms import Shift as Shift
