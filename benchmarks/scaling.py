@@ -157,6 +157,9 @@ def draw(growths: list[Growth], path: Path) -> None:
         for g in (g for g in growths if g.quantity == quantity):
             for row, figures in enumerate((g.seconds, g.megabytes)):
                 axes[row, column].loglog(g.values, figures, marker="o", label=g.adjoint)
+        for axis in axes[:, column]:
+            axis.set_xticks(RANGES[quantity], [str(value) for value in RANGES[quantity]])
+            axis.xaxis.minorticks_off()
         axes[1, column].set_xlabel(quantity)
     axes[0, 0].set_ylabel("CPU seconds of a step")
     axes[1, 0].set_ylabel("megabytes of a step")

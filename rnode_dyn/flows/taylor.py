@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ def along_trajectory(field: Callable[[Tensor, Tensor], Tensor], order: int) -> D
 
     def derivatives(t: Tensor, x: Tensor) -> tuple[Tensor, ...]:
         along = (torch.ones_like(t), field(t, x))
-        known, rates = torch.func.jvp(lower, (t, x), along)
+        known, rates = cast(tuple[Any, Any], torch.func.jvp(lower, (t, x), along))
         return (*known, rates[-1])
 
     return derivatives
