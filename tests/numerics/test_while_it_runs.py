@@ -214,7 +214,7 @@ def test_an_error_crosses_processes_without_its_solution(
         (lambda p: solve(p, BY_SAMPLE, callback=print), ValueError, "per_sample"),
         (lambda p: solve(p, BY_SAMPLE, progress=True), ValueError, "per_sample"),
         (lambda p: AdaptiveStep(max_seconds=0), ValueError, "max_seconds"),
-        (lambda p: FixedStep(0.1, "soon"), ValueError, "max_seconds"),  # type: ignore[arg-type]
+        (lambda p: FixedStep(0.1, max_seconds="soon"), ValueError, "max_seconds"),  # type: ignore[arg-type]
     ],
 )
 def test_refused(make: Callable[[ODEProblem], object], kind: type[Exception], words: str) -> None:
