@@ -74,8 +74,9 @@ def sample_command(
     note(*drawing.draw(recipe, model, event, seed, path))
     picture = drawing.picture_beside(path, event)
     if as_json:
-        beside = {} if picture is None else {"picture": str(picture)}
-        print_json({"file": str(path), **beside, **asdict(drawing), "seed": seed})
+        said = {"picture": None if picture is None else str(picture), **asdict(drawing)}
+        there = {name: value for name, value in said.items() if value is not None}
+        print_json({"file": str(path), **there, "seed": seed})
     else:
         files = path if picture is None else f"{path}, {picture}"
         out().print(f"{_how_many(drawing, event)} samples: {files}", soft_wrap=True)
