@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+import rnode_dyn  # noqa: F401  # lets torchvision be imported beside a CPU torch, as torchdyn will
+
 TOLERANCE = 1e-5
 """Of adaptive steps, in single precision."""
 

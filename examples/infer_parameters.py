@@ -1,10 +1,8 @@
 """Infers the parameters of a simulator: the posterior p(θ | x) as a conditional flow.
 
-With a folder as its argument it writes the simulations for the recipe ``two-moons`` instead:
-``python examples/infer_parameters.py data/two-moons``.
+It also leaves simulations in ``data/two-moons``, where the recipe ``two-moons`` looks for them.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +32,9 @@ def simulate(count: int) -> tuple[Tensor, Tensor]:
 
 
 torch.manual_seed(0)
-if sys.argv[1:]:
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "data.npy", torch.cat(simulate(10_000), dim=1).numpy())
-    sys.exit()
+folder = Path("data/two-moons")
+folder.mkdir(parents=True, exist_ok=True)
+np.save(folder / "data.npy", torch.cat(simulate(10_000), dim=1).numpy())
 
 theta, x = simulate(2000)
 field = MLPField(2, hidden=(64, 64), activation="silu", condition=2, embedding=32)

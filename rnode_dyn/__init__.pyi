@@ -19,8 +19,11 @@ from .flows.distribution import LogProb as LogProb
 from .flows.divergence import Divergence as Divergence
 from .flows.divergence import ExactDivergence as ExactDivergence
 from .flows.divergence import HutchinsonDivergence as HutchinsonDivergence
+from .flows.end_time import Uniform as Uniform
+from .flows.layer import RegularizedODE as RegularizedODE
 from .flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from .flows.multiscale import Scale as Scale
+from .flows.penalties import penalty as penalty
 from .flows.quadrature import Quadrature as Quadrature
 from .flows.regularized import RegularizedFlow as RegularizedFlow
 from .flows.regularizers import DirectionalDerivative as DirectionalDerivative
@@ -30,11 +33,13 @@ from .flows.regularizers import Regularizer as Regularizer
 from .flows.regularizers import TotalDerivative as TotalDerivative
 from .flows.result import FlowResult as FlowResult
 from .flows.standardize import Standardize as Standardize
+from .flows.taylor import TaylorDerivative as TaylorDerivative
 from .flows.transforms import Compose as Compose
 from .flows.transforms import LogitTransform as LogitTransform
 from .flows.transforms import Shift as Shift
 from .flows.transforms import Squeeze as Squeeze
 from .flows.transforms import Transform as Transform
+from .numerics.algorithms.auto_switch import AutoSwitch as AutoSwitch
 from .numerics.algorithms.base import Algorithm as Algorithm
 from .numerics.algorithms.bogacki_shampine import BS5 as BS5
 from .numerics.algorithms.base import Step as Step
@@ -57,6 +62,8 @@ from .numerics.algorithms.rosenbrock_methods import Rosenbrock23 as Rosenbrock23
 from .numerics.algorithms.runge_kutta import ExplicitRungeKutta as ExplicitRungeKutta
 from .numerics.algorithms.strong_stability import SSPRK33 as SSPRK33
 from .numerics.algorithms.strong_stability import SSPRK54 as SSPRK54
+from .numerics.algorithms.symplectic import VelocityVerlet as VelocityVerlet
+from .numerics.algorithms.symplectic import Yoshida4 as Yoshida4
 from .numerics.algorithms.tableau import ButcherTableau as ButcherTableau
 from .numerics.algorithms.tsitouras import Tsit5 as Tsit5
 from .numerics.algorithms.verner7 import Vern7 as Vern7
@@ -69,6 +76,8 @@ from .numerics.errors import NewtonError as NewtonError
 from .numerics.errors import NonFiniteStateError as NonFiniteStateError
 from .numerics.errors import SolverError as SolverError
 from .numerics.errors import StepSizeUnderflowError as StepSizeUnderflowError
+from .numerics.events.event import Event as Event
+from .numerics.hamiltonian import HamiltonianProblem as HamiltonianProblem
 from .numerics.problem import ODEProblem as ODEProblem
 from .numerics.sensitivity.backsolve import BacksolveAdjoint as BacksolveAdjoint
 from .numerics.sensitivity.base import Sensitivity as Sensitivity

@@ -21,6 +21,7 @@ from rnode_dyn.fields.as_field import CalledField
 from rnode_dyn.fields.compiled import product_of
 from rnode_dyn.fields.condition import ConditionEmbedding
 from rnode_dyn.fields.conditioned import Conditioned
+from rnode_dyn.numerics.at_times import Wrapped
 from rnode_dyn.numerics.calling import handed_the_time, timed_parts
 from rnode_dyn.numerics.seeding import reseed, seeded
 from rnode_dyn.numerics.transforms import within_transform
@@ -36,7 +37,7 @@ _TRIED: WeakKeyDictionary[nn.Module, dict[Any, bool]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
-class FieldWithProduct:
+class FieldWithProduct(Wrapped):
     """A field, and a vector-Jacobian product that is known to be its own.
 
     Attributes:
@@ -46,6 +47,11 @@ class FieldWithProduct:
 
     field: Callable[[Tensor, Tensor], Tensor]
     product: OwnProduct
+
+    @property
+    def written(self) -> Callable:
+        """The field without its product."""
+        return self.field.written if isinstance(self.field, Wrapped) else self.field
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         """Evaluate the field."""

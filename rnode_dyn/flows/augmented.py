@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class AugmentedField:
     """
 
     takes_times = True
+    has_log_det: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -51,9 +52,10 @@ class AugmentedField:
         """Return dy/dt for ``y`` (batch, 1 + penalties + dimension)."""
         x = y[:, self.channels :].reshape(-1, *self.event_shape)
         at = self._linearize(t, x)
+        log_det = [at.divergence] if self.has_log_det else []
         penalties = [self.direction * r.integrand(at) for r in self.regularizers]
-        extra = torch.stack([at.divergence, *penalties], dim=1)
-        return torch.cat([extra, at.value.flatten(1)], dim=1)
+        extra = [rate[:, None] for rate in (*log_det, *penalties)]
+        return torch.cat([*extra, at.value.flatten(1)], dim=1)
 
     def _linearize(self, t: Tensor, x: Tensor) -> Linearization:
         try:
@@ -82,7 +84,7 @@ class AugmentedField:
     @property
     def channels(self) -> int:
         """How many entries stand before the state."""
-        return 1 + len(self.regularizers)
+        return self.has_log_det + len(self.regularizers)
 
     def without_penalties(self) -> "AugmentedField":
         """The same of the log-determinant and the state alone."""
@@ -93,5 +95,5 @@ class AugmentedField:
     def error_mask(self, y: Tensor) -> Tensor:
         """Which entries take part in step-size control: all but the penalties."""
         mask = torch.ones(y.shape[1:], dtype=torch.bool)
-        mask[1 : self.channels] = False
+        mask[self.has_log_det : self.channels] = False
         return mask

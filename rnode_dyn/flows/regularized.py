@@ -17,12 +17,14 @@ from rnode_dyn.fields.own_product import with_own_product
 from rnode_dyn.flows.at_nodes import Plan, carry_at_nodes
 from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
+from rnode_dyn.flows.end_time import EndTime, as_float, checked_end, fixed_end, next_end
 from rnode_dyn.flows.given import check_batch
+from rnode_dyn.flows.parts import check_part
 from rnode_dyn.flows.quadrature import Quadrature, check_quadratures
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.flows.share import drawn
-from rnode_dyn.numerics.numbers import as_number, wants_gradient
+from rnode_dyn.numerics.numbers import as_number
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.solve import Solver, solve
 from rnode_dyn.numerics.stats import SolveStats
@@ -43,7 +45,8 @@ class RegularizedFlow(NeuralODE):
         divergence: How to get tr ∂f/∂x.
         regularizers: Penalties to integrate along the trajectory.
         end_time: T: data are at time 0, the latent variable at T. A tensor that wants a gradient
-            gets one; an ``nn.Parameter`` trains with the flow.
+            gets one; an ``nn.Parameter`` trains with the flow. ``Uniform(0.75, 1.25)`` draws one
+            for every forward pass in training.
         eval_solver: Solver in evaluation mode.
         eval_divergence: Divergence in evaluation mode.
         quadrature: Where the log-determinant is integrated, and the penalties with it.
@@ -70,7 +73,7 @@ class RegularizedFlow(NeuralODE):
         solver: Solver | None = None,
         divergence: Divergence | None = None,
         regularizers: Sequence[Regularizer] = (),
-        end_time: float | Tensor = 1.0,
+        end_time: EndTime = 1.0,
         eval_solver: Solver | None = None,
         eval_divergence: Divergence | None = None,
         quadrature: Quadrature | None = None,
@@ -80,9 +83,9 @@ class RegularizedFlow(NeuralODE):
         solver = Solver() if solver is None else solver
         divergence = HutchinsonDivergence() if divergence is None else divergence
         for name, given in (("solver", solver), ("eval_solver", eval_solver)):
-            _check_kind(name, given, Solver, "Solver()")
+            check_part(name, given, Solver, "Solver()")
         for name, given in (("divergence", divergence), ("eval_divergence", eval_divergence)):
-            _check_kind(name, given, Divergence, "HutchinsonDivergence()")
+            check_part(name, given, Divergence, "HutchinsonDivergence()")
         check_regularizers(regularizers)
         # torchdyn prints where a field has no parameters, and gives it one.
         with redirect_stdout(StringIO()):
@@ -91,7 +94,7 @@ class RegularizedFlow(NeuralODE):
         self.solver, self.eval_solver = solver, eval_solver
         self.divergence, self.eval_divergence = divergence, eval_divergence
         self.regularizers = tuple(regularizers)
-        self.end = _checked_end(end_time)
+        self.end = checked_end(end_time)
         quadratures = (quadrature, penalty_quadrature, eval_quadrature)
         check_quadratures(*quadratures, bool(regularizers), isinstance(self.end, Tensor))
         self.quadrature = Quadrature() if quadrature is None else quadrature
@@ -126,8 +129,8 @@ class RegularizedFlow(NeuralODE):
 
     @property
     def end_time(self) -> float:
-        """T as a number; ``end`` is the tensor, where one was given that wants a gradient."""
-        return float(self.end.detach()) if isinstance(self.end, Tensor) else self.end
+        """T as a number, the mean where it is drawn; ``end`` is what was given."""
+        return as_float(self.end)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> FlowResult:  # type: ignore[override]
         """Carry data to the latent variable.
@@ -140,15 +143,49 @@ class RegularizedFlow(NeuralODE):
         Returns:
             The latent variable, log |det ∂z/∂x|, and the penalties.
         """
-        return self._carry(x, 0.0, self.end, condition)
+        return self._carry(x, 0.0, next_end(self.end, x, self.training), condition)
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> FlowResult:
         """Carry the latent variable back to data; ``log_det`` is that of this direction."""
-        return self._carry(z, self.end, 0.0, condition)
+        return self._carry(z, fixed_end(self.end), 0.0, condition)
+
+    def between(
+        self,
+        x: Tensor,
+        t0: float | Tensor,
+        t1: float | Tensor,
+        condition: Tensor | None = None,
+    ) -> FlowResult:
+        """Carry states at one time to another, in either direction.
+
+        Args:
+            x: States at ``t0``, ``(batch, *event)``.
+            t0: Where they are. Data are at time 0, the latent variable at ``end_time``.
+            t1: Where they go; beyond ``end_time`` the field goes on as it is.
+            condition: Of a field that takes one, a row a sample.
+
+        Returns:
+            The states at ``t1``, log |det| of the map, and the penalties on the way.
+
+        Raises:
+            ValueError: if a time is no finite number, or both are the same.
+
+        Example:
+            >>> from rnode_dyn import ExactDivergence
+            >>> flow = RegularizedFlow(lambda t, x: -x, divergence=ExactDivergence())
+            >>> half = flow.between(torch.ones(1, 2), 0.0, 0.5)
+            >>> there = half.then(flow.between(half.z, 0.5, 1.0))
+            >>> torch.allclose(there.log_det, torch.tensor(-2.0), atol=1e-4)
+            True
+        """
+        given = as_number(t0), as_number(t1)
+        if None in given:
+            raise ValueError(f"t0 is {t0!r} and t1 is {t1!r}; write two numbers, such as 0.0, 0.5.")
+        return self._carry(x, t0, t1, condition)
 
     def generate(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Carry the latent variable back to data, without the density, which costs less."""
-        return self.trajectory(z, (self.end, 0.0), condition)[-1]
+        return self.trajectory(z, (fixed_end(self.end), 0.0), condition)[-1]
 
     _repr_html_ = shown_by("flow_html")
 
@@ -277,21 +314,13 @@ class RegularizedFlow(NeuralODE):
         at_nodes = "" if self.quadrature.at_stages else f", quadrature={self.quadrature}"
         return (
             f"solver={self.solver}, divergence={self.divergence}, "
-            f"regularizers={list(self.regularizers)}, end_time={self.end_time}{at_nodes}"
+            f"regularizers={list(self.regularizers)}, end_time={self._shown_end}{at_nodes}"
         )
+
+    @property
+    def _shown_end(self) -> object:
+        return self.end_time if isinstance(self.end, Tensor) else self.end
 
     def __repr__(self) -> str:
         """Show the flow as modules are shown; torchdyn's own needs what we dropped."""
         return nn.Module.__repr__(self)
-
-
-def _checked_end(end_time: float | Tensor) -> float | Tensor:
-    number = as_number(end_time)
-    if number is None or not 0 < number < float("inf"):
-        raise ValueError(f"end_time is {end_time!r}; write a positive number, such as 1.0.")
-    return end_time if wants_gradient(end_time) else number
-
-
-def _check_kind(name: str, value: object, kind: type, example: str) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise TypeError(f"{name} is {value!r}; write a {kind.__name__}, such as {example}.")

@@ -27,6 +27,8 @@ class Regularizer(ABC):
     name: ClassVar[str]
     needs_push: ClassVar[bool] = True
     """Whether the integrand asks for :meth:`Linearization.along`, which not asking for spares."""
+    needs_products: ClassVar[bool] = True
+    """Whether it asks for the divergence or the Frobenius norm, which a layer spares likewise."""
 
     def __post_init__(self) -> None:
         weight = not_negative(type(self).__name__, "weight", self.weight)
@@ -37,7 +39,8 @@ class Regularizer(ABC):
         """Return the integrand at one time and state, ``(batch,)``."""
 
 
-def _mean_square(x: Tensor) -> Tensor:
+def mean_square(x: Tensor) -> Tensor:
+    """Return the mean square over the event's dimensions, ``(batch,)``."""
     return x.square().flatten(1).mean(1)
 
 
@@ -46,10 +49,11 @@ class KineticEnergy(Regularizer):
 
     name = "kinetic_energy"
     needs_push = False
+    needs_products = False
 
     def integrand(self, at: Linearization) -> Tensor:
         """Return ½ · mean f²."""
-        return 0.5 * _mean_square(at.value)
+        return 0.5 * mean_square(at.value)
 
 
 class JacobianFrobenius(Regularizer):
@@ -70,20 +74,22 @@ class DirectionalDerivative(Regularizer):
     """½ · mean ((∂f/∂x) f)²: the field changes little along itself."""
 
     name = "directional_derivative"
+    needs_products = False
 
     def integrand(self, at: Linearization) -> Tensor:
         """Return ½ · mean ((∂f/∂x) f)²."""
-        return 0.5 * _mean_square(at.along(dt=0.0))
+        return 0.5 * mean_square(at.along(dt=0.0))
 
 
 class TotalDerivative(Regularizer):
     """½ · mean (∂f/∂t + (∂f/∂x) f)²: the acceleration along the trajectory."""
 
     name = "total_derivative"
+    needs_products = False
 
     def integrand(self, at: Linearization) -> Tensor:
         """Return ½ · mean (∂f/∂t + (∂f/∂x) f)²."""
-        return 0.5 * _mean_square(at.along(dt=1.0))
+        return 0.5 * mean_square(at.along(dt=1.0))
 
 
 def check_regularizers(regularizers: Sequence[Regularizer]) -> None:

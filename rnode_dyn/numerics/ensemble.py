@@ -1,7 +1,6 @@
 """Many models of one kind solved as one problem: an ensemble."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -118,11 +117,12 @@ def solve_ensemble(
     model = _checked_model(problem.field)
     stack = _checked_stack(model, parameters)
     members = len(next(iter(stack.values())))
-    together = replace(
-        problem,
-        field=EnsembleField(model, stack, _batch_of(problem)),
-        x0=tree_map(lambda leaf: _repeated(leaf, members), problem.x0),
+    together = ODEProblem(
+        EnsembleField(model, stack, _batch_of(problem)),
+        tree_map(lambda leaf: _repeated(leaf, members), problem.x0),
+        problem.t_span,
         parameters=(*problem.known_tensors, *(p for p in stack.values() if p.requires_grad)),
+        error_mask=problem.error_mask,
     )
     return solve_as(_by_member(problem, members), together, solver, save_at)
 

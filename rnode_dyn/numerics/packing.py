@@ -1,7 +1,7 @@
 """A problem of a structured state as one of a single tensor, and its tolerances likewise."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from rnode_dyn.numerics.at_times import Wrapped
 from rnode_dyn.numerics.calling import as_called
 from rnode_dyn.numerics.errors import SolverError, first_line
+from rnode_dyn.numerics.hamiltonian import Separated
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.slope import check_slope
 from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
@@ -54,6 +55,12 @@ class PackedField(Wrapped):
 
         return of_samples
 
+    @property
+    def separated(self) -> Separated | None:
+        """The halves of a Hamiltonian's field, of a state ``(q, p)``, where it is one."""
+        separated = getattr(self.field, "separated", None)
+        return None if separated is None else PackedHalves(separated, *self.structure.leaves)
+
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         """Evaluate the field; its answer must have the structure of the state."""
         state = self.structure.unpack(x)
@@ -86,6 +93,29 @@ class PackedField(Wrapped):
             _check_leaf(leaf, rate, value)
 
 
+@dataclass(frozen=True)
+class PackedHalves:
+    """The halves of a Hamiltonian's field, of q and p that lie flat, ``(batch, size)``.
+
+    Args:
+        separated: As they take q and p in their own shape.
+        q: That shape.
+        p: That of p.
+    """
+
+    separated: Separated
+    q: Leaf
+    p: Leaf
+
+    def velocity(self, p: Tensor) -> Tensor:
+        """Return dq/dt."""
+        return self.q.flat(self.separated.velocity(self.p.whole(p)))
+
+    def force(self, q: Tensor) -> Tensor:
+        """Return dp/dt."""
+        return self.p.flat(self.separated.force(self.q.whole(q)))
+
+
 def _check_leaf(leaf: Leaf, slope: Any, value: Tensor) -> None:
     try:
         check_slope(slope, value)
@@ -106,10 +136,11 @@ def packed(problem: ODEProblem) -> ODEProblem:
     if structure is None:
         return problem
     mask = problem.error_mask
-    flat = replace(
-        problem,
-        field=PackedField(problem.field, problem.called, structure),
-        x0=structure.pack(problem.x0),
+    # A new one, not a changed one: a HamiltonianProblem makes its field by itself.
+    flat = ODEProblem(
+        PackedField(problem.field, problem.called, structure),
+        structure.pack(problem.x0),
+        problem.t_span,
         parameters=problem.known_tensors,
         error_mask=None if mask is None else structure.spread("error_mask", mask, mask_of),
     )

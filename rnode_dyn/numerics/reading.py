@@ -55,26 +55,39 @@ class KeptSteps:
     def __init__(
         self, problem: ODEProblem, algorithm: Any, steps: Sequence[Step], stats: SolveStats
     ) -> None:
-        self.first, self.field = steps[0], CountedField(problem, stats)
-        self.span = (self.first.t, steps[-1].t1)
-        self.dense = DenseSolution(algorithm, self._evaluate, steps)
-        self.is_checked = False
+        self.field = _SameField(CountedField(problem, stats), steps[0])
+        self.span = (steps[0].t, steps[-1].t1)
+        self.dense = DenseSolution(algorithm, self.field, steps)
 
     def states(self, times: Sequence[float]) -> Sequence[Tensor]:
         """Return the states; the field is looked at once, if it is needed."""
-        self.is_checked = False
+        self.field.is_checked = False
         return [self.dense(t) for t in times]
 
     def check_field(self) -> None:
         """Raise where the field comes out otherwise at the start of the solve."""
+        self.field.check()
+
+
+class _SameField:
+    """A field that is looked at before it is evaluated: it must be the one that was solved.
+
+    It knows nothing of who reads: in a circle, all steps would stay until they are collected.
+    """
+
+    def __init__(self, field: CountedField, first: Step) -> None:
+        self.field, self.first = field, first
+        self.is_checked = False
+
+    def check(self) -> None:
         self.is_checked = True
         with torch.no_grad():
             again = self.field(self.first.t, self.first.x0)
         _refuse_unless(is_same(again, self.first.slopes[0]))
 
-    def _evaluate(self, t: float, x: Tensor) -> Tensor:
+    def __call__(self, t: float, x: Tensor) -> Tensor:
         if not self.is_checked:
-            self.check_field()
+            self.check()
         return self.field(t, x)
 
 

@@ -24,6 +24,10 @@ class Solution:
         x: The states there, ``(len(t), batch, *event)``; of a structured state the structure, each
             leaf of which has the times first.
         stats: What the solve cost.
+        event_times: For each event the times at which it happened: ``(batch,)`` for one that ends
+            a solve, ``(count, batch)`` for others, in their order. NaN where there is none.
+        event_states: The states there, ``(batch, *event)`` or ``(count, batch, *event)``, in the
+            structure of the state; where the event changes the state, before it does.
 
     Example:
         >>> import torch
@@ -43,6 +47,8 @@ class Solution:
     stats: SolveStats
     reader: Reader | None = field(default=None, repr=False)
     whole: Callable[[Tensor], Any] | None = field(default=None, repr=False)
+    event_times: tuple[Tensor, ...] = ()
+    event_states: tuple[Any, ...] = ()
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the times, then the states."""
@@ -63,8 +69,8 @@ class Solution:
 
         Gradients reach what those of ``x`` reach, and a time that is a tensor which wants one:
         ∂x(t)/∂t = f(t, x(t)). The steps of a plain solve are kept and read; where it was told
-        what to save, or an adjoint keeps no steps, it is solved once more: then ask for all
-        times at once.
+        what to save, or keeps no steps (adjoints, events, samples that step by themselves), it is
+        solved once more: then ask for all times at once.
 
         Args:
             t: A number, or several in any order, as a list or tensor ``(k,)``.

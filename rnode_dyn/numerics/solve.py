@@ -9,6 +9,10 @@ from torch import Tensor
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.algorithms.from_torchdyn import as_algorithm
 from rnode_dyn.numerics.algorithms.tsitouras import Tsit5
+from rnode_dyn.numerics.events.event import Event
+from rnode_dyn.numerics.events.integrate import EventSearch, checked_events
+from rnode_dyn.numerics.events.packing import packed_event
+from rnode_dyn.numerics.events.solution import with_events
 from rnode_dyn.numerics.forward_solve import ForwardSolve
 from rnode_dyn.numerics.packing import packed, packed_stepping
 from rnode_dyn.numerics.problem import ODEProblem
@@ -83,6 +87,7 @@ def solve(
     *,
     callback: Callable[[Step], object] | None = None,
     progress: bool = False,
+    events: Sequence[Event] | Event | None = None,
 ) -> Solution:
     """Solve an initial value problem.
 
@@ -95,6 +100,9 @@ def solve(
         callback: What is called with each accepted :class:`Step`. An error that it raises ends
             the solve.
         progress: Whether to show on the standard error stream how far the solve has come.
+        events: What to look for on the way, see :class:`Event`. Every sample then steps by itself,
+            with the tolerances or the step of its own that ``solver.stepping`` says; one whose
+            solve has ended keeps its state.
 
     Returns:
         The states at those times, and at any other when it is called; gradients reach
@@ -114,7 +122,7 @@ def solve(
         >>> abs(solution(0.25).item() - math.exp(-0.25)) < 1e-4
         True
     """
-    return solve_as(None, problem, solver, save_at, callback, progress)
+    return solve_as(None, problem, solver, save_at, callback, progress, events)
 
 
 def solve_as(
@@ -124,6 +132,7 @@ def solve_as(
     save_at: Sequence[Any] | Tensor | None = None,
     callback: Callable[[Step], object] | None = None,
     progress: bool = False,
+    events: Sequence[Event] | Event | None = None,
 ) -> Solution:
     """Solve as :func:`solve` does, and return states in another form.
 
@@ -134,24 +143,31 @@ def solve_as(
         save_at: Times to return the state at.
         callback: What is called with each accepted step.
         progress: Whether to show how far the solve has come.
+        events: What to look for on the way.
     """
     solver = Solver() if solver is None else solver
     _check_kinds(problem, solver, callback, progress)
-    _check_heard(solver, callback, progress)
+    _check_heard(solver, callback, progress, events)
     given = list(problem.t_span) if save_at is None else as_list(save_at)
     times = save_times(problem.span, given, problem.time_rounding)
     integrator = Integrator(solver.algorithm, packed_stepping(solver.stepping, problem))
     if whole is None and problem.structure is not None:
         whole = problem.structure.unpack
-    once = ForwardSolve(packed(problem), integrator, solver.sensitivity, given, times, whole)
-    return once.run(callback, progress, keeps_steps=save_at is None)
+    search, sensitivity = None, solver.sensitivity
+    if events is not None:
+        told = checked_events(events, [*problem.t_span, *given])
+        search = EventSearch([packed_event(e, problem.structure) for e in told], sensitivity)
+    once = ForwardSolve(packed(problem), integrator, search or sensitivity, given, times, whole)
+    solution = once.run(callback, progress, keeps_steps=save_at is None)
+    return solution if search is None else with_events(solution, search.happened, whole)
 
 
-def _check_heard(solver: Solver, callback: object, progress: bool) -> None:
-    if solver.integrator.per_sample and (callback is not None or progress):
+def _check_heard(solver: Solver, callback: object, progress: bool, events: object) -> None:
+    alone = "AdaptiveStep(per_sample=True)" if events is None else "events"
+    if (events is not None or solver.integrator.per_sample) and (callback is not None or progress):
         raise ValueError(
             "callback and progress follow the steps of the batch, and with "
-            "AdaptiveStep(per_sample=True) every sample makes its own: leave them out."
+            f"{alone} every sample makes its own: leave them out."
         )
 
 

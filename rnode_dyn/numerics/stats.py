@@ -107,6 +107,9 @@ class CountedField:
         known = self._known_slope(t, x)
         if known is not None:
             return known
+        if self.counter == "nfe" and self.stats.nfe_per_sample is not None:
+            # A new one: whoever looks what a field writes to must not see the count.
+            self.stats.nfe_per_sample = self.stats.nfe_per_sample + 1
         return self.counted(self._evaluate, torch.full((), t, dtype=x.dtype, device=x.device), x)
 
     def counted(self, evaluate: Callable[[Tensor, Tensor], Tensor], t: Tensor, x: Tensor) -> Tensor:

@@ -23,9 +23,13 @@ from rnode_dyn import (
     MultiscaleFlow,
     Quadrature,
     RegularizedFlow,
+    RegularizedODE,
     Solver,
+    TaylorDerivative,
     UNetField,
+    Uniform,
     importance,
+    penalty,
     sample_with_log_prob,
 )
 from tests.accelerator.models import image_model
@@ -120,6 +124,31 @@ def test_every_field_with_each_penalty(field, regularizer) -> None:
         ),
         differentiated,
     )
+
+
+def test_the_higher_derivatives() -> None:
+    regularizers = [TaylorDerivative(1.0, order=3)]
+    agree(
+        lambda: (RegularizedFlow(SmallField(), FEW_STEPS, regularizers=regularizers), points(4)),
+        differentiated,
+    )
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
+def test_a_layer_and_its_penalty(sensitivity) -> None:
+    solver = Solver(AdaptiveHeun(), FixedStep(0.5), sensitivity)
+
+    def build() -> tuple[RegularizedODE, Tensor]:
+        end = Uniform(0.5, 1.5)
+        return RegularizedODE(SmallField(6), solver, REGULARIZERS, end, augment=2).eval(), points(4)
+
+    def use(layer: RegularizedODE, x: Tensor) -> Figures:
+        result = layer(x.requires_grad_())
+        weighted = penalty(layer)
+        (result.sin().sum() + weighted).backward()
+        return {"x": result, "penalty": weighted, **gradients([x, *layer.parameters()])}
+
+    agree(build, use)
 
 
 @pytest.mark.parametrize("stepping", STEPPINGS, ids=name_of)

@@ -10,8 +10,11 @@ from rnode_dyn import (
     SSPRK33,
     SSPRK54,
     AdaptiveStep,
+    AutoSwitch,
     CheckpointedAdjoint,
+    DiscreteAdjoint,
     FixedStep,
+    HamiltonianProblem,
     Kvaerno3,
     Kvaerno5,
     MaxStepsError,
@@ -27,8 +30,10 @@ from rnode_dyn import (
     SolverError,
     StepSizeUnderflowError,
     Tsit5,
+    VelocityVerlet,
     Vern7,
     Vern9,
+    Yoshida4,
     solve,
     solve_ensemble,
 )
@@ -109,6 +114,45 @@ def test_every_algorithm_by_fixed_steps(algorithm) -> None:
 def test_methods_for_stiff_problems(algorithm, stepping) -> None:
     solver = Solver(algorithm, stepping, CheckpointedAdjoint())
     agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
+
+
+def test_methods_that_take_turns() -> None:
+    """The field is so fast that the explicit method gives way."""
+
+    def use(rates: Tensor, x0: Tensor) -> Figures:
+        rates.requires_grad_()
+        problem = ODEProblem(lambda t, x: -200 * (1 + rates.square()) * (x - t), x0, (0.0, 1.0))
+        algorithm = AutoSwitch(Tsit5(), Rosenbrock23())
+        solution = solve(
+            problem, Solver(algorithm, AdaptiveStep(1e-3, 1e-3), CheckpointedAdjoint())
+        )
+        solution.x[-1].sum().backward()
+        assert solution.stats.njac > 0
+        return {"x": solution.x, "njac": solution.stats.njac, **gradients([rates])}
+
+    agree(lambda: (torch.randn(4), start()), use)
+
+
+def moved(solver: Solver, landscape: nn.Module, x0: Tensor) -> Figures:
+    def potential(q: Tensor) -> Tensor:
+        return landscape(q.new_zeros(()), q).square().sum(1)
+
+    x0.requires_grad_()
+    problem = HamiltonianProblem(lambda p: p.square().sum(1) / 2, potential, x0, (0.0, 1.0))
+    solution = solve(problem, solver, save_at=[0.3, 1.0])
+    solution.x.sin().sum().backward()
+    parts = [x0, *landscape.parameters()]
+    return {"x": solution.x, "energy": problem.energy(solution.x), **gradients(parts)}
+
+
+@pytest.mark.parametrize("algorithm", [VelocityVerlet(), Yoshida4(), RK4()], ids=name_of)
+@pytest.mark.parametrize("sensitivity", [DiscreteAdjoint(), CheckpointedAdjoint()], ids=name_of)
+def test_hamiltonians(algorithm, sensitivity) -> None:
+    solver = Solver(algorithm, FIXED, sensitivity)
+    agree(
+        lambda: (SmallField(), torch.randn(3, 8)),
+        lambda landscape, x0: moved(solver, landscape, x0),
+    )
 
 
 def test_a_singular_matrix_is_told(accel) -> None:

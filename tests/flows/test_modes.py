@@ -14,6 +14,7 @@ from rnode_dyn import (
     MLPField,
     MultiscaleFlow,
     RegularizedFlow,
+    ReversibleAdjoint,
     Scale,
     Solver,
 )
@@ -80,7 +81,9 @@ def test_report_of_a_solve(sensitivity: Sensitivity, count: int) -> None:
     flow = RegularizedFlow(randomize(MLPField(2, (4,))), steps(count, sensitivity))
     for _ in range(2):  # reset for every solve: the second report is that of one solve too
         result = flow(torch.randn(3, 2))
-        evaluations = STAGES * count
+        # A pair's second state follows between two steps, by a step of its own.
+        made = 2 * count - 1 if isinstance(sensitivity, ReversibleAdjoint) else count
+        evaluations = STAGES * made
         assert (flow.stats.accepted, flow.stats.rejected) == (count, 0)
         assert (flow.stats.nfe, flow.stats.nfe_backward, flow.stats.nvjp) == (evaluations, 0, 0)
         loss(result).backward()
@@ -88,7 +91,7 @@ def test_report_of_a_solve(sensitivity: Sensitivity, count: int) -> None:
         assert flow.stats.accepted == count
         assert flow.stats.nvjp == evaluations
         again = {DiscreteAdjoint: 0, CheckpointedAdjoint: evaluations}
-        again[BacksolveAdjoint] = evaluations
+        again[BacksolveAdjoint] = again[ReversibleAdjoint] = evaluations
         # The dense output reads a slope at each step's end; the next step has it, but the last's.
         again[InterpolatingAdjoint] = evaluations + 1
         assert flow.stats.nfe_backward == again[type(sensitivity)]

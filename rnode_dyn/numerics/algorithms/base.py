@@ -40,6 +40,7 @@ class Step:
         end_slope: The field at the end, once somebody has evaluated it.
         ends_at: End time, where ``t + dt`` misses it by rounding.
         failure: Why there is no end, where equations could not be solved; ``x1`` is NaN then.
+        made_by: The method that made it, where an algorithm has several.
 
     Attributes:
         dense_slopes: The slopes that dense output is made of, once it has evaluated more of them.
@@ -54,6 +55,7 @@ class Step:
     end_slope: Tensor | None = field(default=None, repr=False)
     ends_at: float | None = None
     failure: str | None = field(default=None, kw_only=True)
+    made_by: "Algorithm | None" = field(default=None, kw_only=True, repr=False)
     dense_slopes: tuple[Tensor, ...] | None = field(default=None, init=False, repr=False)
     kept_slopes: int = field(default=0, init=False, repr=False)
     keeps_end: bool = field(default=False, init=False, repr=False)
@@ -116,9 +118,23 @@ class Algorithm(ABC):
         return False
 
     @property
+    def is_symplectic(self) -> bool:
+        """Whether it steps the halves of a separable Hamiltonian, and no other field."""
+        return False
+
+    @property
     def backpropagates(self) -> bool:
         """Whether autograd sees through a step."""
         return True
+
+    @property
+    def switches(self) -> bool:
+        """Whether its steps are of several methods, chosen as the solve goes on."""
+        return False
+
+    def started(self) -> "Algorithm":
+        """Return what makes the steps of one adaptive solve: itself, where it remembers nothing."""
+        return self
 
     @abstractmethod
     def advance(

@@ -78,7 +78,17 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
         weights = self.tableau.weights_at((t - step.t) / step.dt)
         return weighted_sum(step.x0, step.dt, weights, self._dense_slopes(rhs, step))
 
-    def _dense_slopes(self, rhs: RightHandSide, step: Step) -> Sequence[Tensor]:
+    def interpolate_each(self, rhs: UnitTime, step: Step, theta: Fractions) -> Tensor:
+        """State of every sample at a fraction of its own, by the same interpolant."""
+        if self.tableau.interpolant is None:
+            return super().interpolate_each(rhs, step, theta)
+        x = step.x0
+        slopes = self._dense_slopes(rhs, step)
+        for weight, slope in zip(self.tableau.weights_at(theta), slopes, strict=True):
+            x = x + scaled(slope, weight)
+        return x
+
+    def _dense_slopes(self, rhs: RightHandSide | UnitTime, step: Step) -> Sequence[Tensor]:
         """The slopes that the interpolant weighs; those of extra stages are evaluated once."""
         if not self.tableau.extra_a:
             return step.slopes
@@ -91,7 +101,7 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
 
     def _extra_slope(
         self,
-        rhs: RightHandSide,
+        rhs: RightHandSide | UnitTime,
         step: Step,
         row: Sequence[float],
         c: float,
@@ -100,15 +110,6 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
         if row == self.tableau.b:
             return step.slope_at_end(rhs)
         return rhs(step.t + c * step.dt, weighted_sum(step.x0, step.dt, row, slopes))
-
-    def interpolate_each(self, rhs: UnitTime, step: Step, theta: Fractions) -> Tensor:
-        """State of every sample at a fraction of its own, by the same interpolant."""
-        if self.tableau.interpolant is None:
-            return super().interpolate_each(rhs, step, theta)
-        x, slopes = step.x0, self._dense_slopes(rhs, step)
-        for weight, slope in zip(self.tableau.weights_at(theta), slopes, strict=True):
-            x = x + scaled(slope, weight)
-        return x
 
     def step(
         self,

@@ -1,14 +1,15 @@
 """Differentiating steps that every sample takes by itself."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.step_watch import StepWatch
-from rnode_dyn.numerics.stats import CountedField
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 from rnode_dyn.numerics.stepping.by_sample.reader import SampleReader
+from rnode_dyn.numerics.stepping.by_sample.step import Watcher
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
 
@@ -16,11 +17,20 @@ def discrete_by_sample(
     problem: ODEProblem,
     integrator: Integrator,
     times: Sequence[float],
-    counted: CountedField,
-    watch: StepWatch,
+    field: SampleField,
+    watcher: Watcher | None = None,
 ) -> Tensor:
-    """Return the states at ``times``; autograd records the steps, and ``watch`` its way back."""
-    batch = len(problem.x0)
-    reader = SampleReader(integrator.algorithm, times, batch)
-    steps = integrator.sample_steps(problem, SampleField(counted, batch))
-    return reader.all(problem.x0, problem.span[0], watch.over_samples(steps, problem.x0))
+    """Return the states at ``times``; autograd records the steps, and is watched on its way back.
+
+    Args:
+        problem: What to solve.
+        integrator: How.
+        times: When the state is wanted.
+        field: Its field.
+        watcher: What may cut steps short.
+    """
+    watch = StepWatch(problem, field.counted.stats)
+    x0 = watch.begin(problem.x0)
+    reader = SampleReader(integrator.algorithm, times, field.batch)
+    steps = integrator.sample_steps(replace(problem, x0=x0), field, watcher)
+    return reader.all(x0, problem.span[0], watch.over_samples(steps, x0))

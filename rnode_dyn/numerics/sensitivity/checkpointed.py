@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.algorithms.base import Step
+from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.numbers import whole
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import Adjoint, AdjointRun, Gradients, add_up
@@ -29,12 +29,13 @@ from rnode_dyn.numerics.stepping.integrator import Integrator
 
 @dataclass
 class _Made:
-    """A step that was made: when, how long, and what its evaluations found."""
+    """A step that was made: when, how long, what its evaluations found, and by which method."""
 
     t: float
     dt: float
     ends_at: float | None
     marks: Sequence[Mark]
+    by: Algorithm | None
 
 
 @dataclass
@@ -102,7 +103,7 @@ class CheckpointedRun(AdjointRun):
         if not self.segments or len(self.segments[-1].steps) == self.every:
             self.segments.append(_Segment())
             self.kept.append(step.x0.detach())
-        self.segments[-1].steps.append(_Made(step.t, step.dt, step.ends_at, ()))
+        self.segments[-1].steps.append(_Made(step.t, step.dt, step.ends_at, (), step.made_by))
         return self.segments[-1]
 
     def release(self) -> tuple[Tensor, ...]:
@@ -146,8 +147,8 @@ class CheckpointedRun(AdjointRun):
         for made in segment.steps:
             # The first mark is that of the slope at the start, which may be known by now.
             rhs.follow(self.replay, made.marks if slope is None else made.marks[1:])
-            step = algorithm.advance(rhs, made.t, made.dt, x, slope)
-            step.ends_at = made.ends_at
+            step = (made.by or algorithm).advance(rhs, made.t, made.dt, x, slope)
+            step.ends_at, step.made_by = made.ends_at, made.by
             saved += [state for _, state in reader.within(step)]
             x, slope = step.x1, step.end_slope
         return x, saved

@@ -230,12 +230,20 @@ class ContinuousAdjoint(Adjoint):
     """An adjoint of the ODE, stepped by the forward solve's algorithm."""
 
     def check_algorithm(self, algorithm: Algorithm) -> None:
-        """Refuse an implicit method: the adjoint is one vector, whose matrix would be of all."""
+        """Refuse a method that the adjoint equation, one vector's, is not made for."""
         if algorithm.is_implicit:
             raise ValueError(
                 f"{type(self).__name__} would solve the adjoint equation by {algorithm.name}, with "
                 "a matrix as large as the whole batch and all parameters: take DiscreteAdjoint() "
                 "or CheckpointedAdjoint(), whose gradient is exact."
+            )
+
+        if algorithm.is_symplectic:
+            raise ValueError(
+                f"{type(self).__name__} would solve the adjoint equation by {algorithm.name}, "
+                "which steps the halves of a separable Hamiltonian and no other field: take "
+                "DiscreteAdjoint(), CheckpointedAdjoint() or ReversibleAdjoint(), whose gradient "
+                "is exact."
             )
 
     def check(self, algorithm_parameters: Sequence[Tensor]) -> None:

@@ -12,6 +12,7 @@ from rnode_dyn.numerics.sensitivity.by_sample import discrete_by_sample
 from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
 from rnode_dyn.numerics.sensitivity.step_watch import StepWatch
 from rnode_dyn.numerics.stats import CountedField, SolveStats
+from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
 
@@ -36,11 +37,12 @@ class DiscreteAdjoint(Sensitivity):
             ValueError: if autograd would not see through the algorithm's steps.
         """
         refuse_opaque_steps(problem, integrator)
-        watch = StepWatch(problem, stats)
-        started = replace(problem, x0=watch.begin(problem.x0))
         rhs = CountedField(problem, stats)
         if integrator.per_sample:
-            return discrete_by_sample(started, integrator, times, rhs, watch)
+            field = SampleField(rhs, len(problem.x0))
+            return discrete_by_sample(problem, integrator, times, field)
+        watch = StepWatch(problem, stats)
+        started = replace(problem, x0=watch.begin(problem.x0))
         reader = integrator.reader(rhs, times)
         steps = watch.over(integrator.steps(started, rhs, stats))
         return torch.stack(reader.all(started.x0, problem.span[0], steps))

@@ -9,14 +9,19 @@ from rnode_dyn.numerics.stepping.integrator import Integrator
 
 def refuse_opaque_steps(problem: ODEProblem, integrator: Integrator) -> None:
     """Raise where a gradient is wanted and autograd does not see through the steps."""
-    if integrator.algorithm.backpropagates or not torch.is_grad_enabled():
-        return
-    if problem.x0.requires_grad or problem.differentiable or _uses_more(problem):
+    if not integrator.algorithm.backpropagates and wants_a_gradient(problem):
         raise ValueError(
             f"autograd does not see through the steps of {integrator.algorithm.name}, so that this "
             "sensitivity would return wrong gradients: take BacksolveAdjoint(), or solve under "
             "torch.no_grad()."
         )
+
+
+def wants_a_gradient(problem: ODEProblem) -> bool:
+    """Whether somebody may ask for a gradient of what a solve returns."""
+    if not torch.is_grad_enabled():
+        return False
+    return problem.x0.requires_grad or bool(problem.differentiable) or _uses_more(problem)
 
 
 def _uses_more(problem: ODEProblem) -> bool:

@@ -140,6 +140,10 @@ class RecordedAlgorithm(Algorithm):
         """That of the algorithm."""
         return self.algorithm.is_implicit
 
+    def started(self) -> "RecordedAlgorithm":
+        """Return the same of what makes the steps of one solve."""
+        return RecordedAlgorithm(self.algorithm.started(), self.field)
+
     def advance(
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
     ) -> Step:

@@ -232,6 +232,15 @@ class ReversibleAdjoint(Adjoint):
                 "ahead alone: take DiscreteAdjoint() or CheckpointedAdjoint()."
             )
 
+    def check_algorithm(self, algorithm: Algorithm) -> None:
+        """Refuse one that changes its method: the way back would have to be made by the same."""
+        if algorithm.switches:
+            raise ValueError(
+                f"ReversibleAdjoint takes each step back by the method that made it, and "
+                f"{algorithm.name} changes between two: take DiscreteAdjoint() or "
+                "CheckpointedAdjoint()."
+            )
+
     def start(
         self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
     ) -> AdjointRun:

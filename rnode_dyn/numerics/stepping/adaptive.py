@@ -22,9 +22,7 @@ from rnode_dyn.numerics.errors import (
 from rnode_dyn.numerics.numbers import positive, whole
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
-from rnode_dyn.numerics.stepping.by_sample.field import SampleField
-from rnode_dyn.numerics.stepping.by_sample.solve import Limits, SampleSolve
-from rnode_dyn.numerics.stepping.by_sample.step import SampleStep
+from rnode_dyn.numerics.stepping.by_sample.control import AdaptiveControl, Control, Limits
 from rnode_dyn.numerics.stepping.controller import PIController, initial_step
 from rnode_dyn.numerics.stepping.deadline import Deadline, too_long
 from rnode_dyn.numerics.stepping.error_norm import (
@@ -131,20 +129,8 @@ class AdaptiveStep:
         refuse_batched(x)
         return AdaptiveSolve(self, algorithm, rhs, x, t_span, stats, norm).run()
 
-    def sample_steps(
-        self,
-        algorithm: Algorithm,
-        field: SampleField,
-        x: Tensor,
-        t_span: tuple[float, float],
-        mask: Tensor | None,
-    ) -> Iterator[SampleStep]:
-        """Yield the steps that samples accept, each by itself.
-
-        Raises:
-            RuntimeError: within ``vmap``, where no error can be read and no step chosen.
-        """
-        refuse_batched(x)
+    def sample_control(self, algorithm: Algorithm, mask: Tensor | None, batch: int) -> Control:
+        """Return what lets every sample choose its own steps."""
         limits = Limits(
             self.rtol,
             self.atol,
@@ -153,7 +139,7 @@ class AdaptiveStep:
             self.too_many(algorithm),
             self.max_seconds,
         )
-        return SampleSolve(limits, algorithm, field, x, t_span, sample_norm(mask)).run()
+        return AdaptiveControl(limits, algorithm, sample_norm(mask), batch)
 
     def too_many(self, algorithm: Algorithm) -> str:
         """Say what may have asked for so many steps, and what to write."""
@@ -191,6 +177,11 @@ def refuse_batched(tensor: Tensor) -> None:
         )
 
 
+def _error_order(algorithm: Algorithm) -> int:
+    """Order of the local error of the less accurate of a step's two solutions."""
+    return min(algorithm.order, algorithm.embedded_order or 0) + 1
+
+
 class AdaptiveSolve:
     """The state of one adaptive solve; ``run`` yields its accepted steps."""
 
@@ -204,11 +195,11 @@ class AdaptiveSolve:
         stats: SolveStats,
         norm: ErrorNorm,
     ) -> None:
-        self.settings, self.algorithm, self.rhs = settings, algorithm, rhs
+        self.settings, self.algorithm, self.rhs = settings, algorithm.started(), rhs
         self.t, self.end = t_span
         self.direction = 1 if self.end > self.t else -1
         self.x, self.stats, self.norm = x, stats, norm
-        self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
+        self.error_order = _error_order(algorithm)
         self.tried = 0
         self.deadline = Deadline(settings.max_seconds)
 
@@ -220,6 +211,7 @@ class AdaptiveSolve:
         while self.t != self.end:
             step, ratio = self._try(length, slope)
             self.stats.note_step(step.t, step.dt, ratio, accepted=ratio <= 1.0)
+            controller.error_order = _error_order(step.made_by or self.algorithm)
             if ratio <= 1.0:
                 yield step
                 self.t, self.x = step.t1, step.x1

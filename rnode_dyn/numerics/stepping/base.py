@@ -8,6 +8,7 @@ from torch import Tensor
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.stepping.by_sample.control import Control
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm
 
 
@@ -16,6 +17,10 @@ class Stepping(Protocol):
 
     def check(self, algorithm: Algorithm) -> None:
         """Raise ``ValueError`` where the algorithm cannot be stepped this way."""
+        ...
+
+    def sample_control(self, algorithm: Algorithm, mask: Tensor | None, batch: int) -> Control:
+        """Return what chooses steps where every sample takes its own."""
         ...
 
     def error_norm(self, mask: Tensor | None) -> ErrorNorm:

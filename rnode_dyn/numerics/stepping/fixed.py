@@ -15,10 +15,14 @@ from rnode_dyn.numerics.errors import MaxSecondsError, NonFiniteStateError
 from rnode_dyn.numerics.numbers import positive
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
+from rnode_dyn.numerics.stepping.by_sample.control import Control, FixedControl
 from rnode_dyn.numerics.stepping.deadline import Deadline, too_long
 from rnode_dyn.numerics.stepping.error_norm import ErrorNorm, named_norm
 from rnode_dyn.numerics.stepping.unsolved import not_solved
 from rnode_dyn.numerics.transforms import is_batched
+
+# Steps that a sample may make where each goes its own way.
+_MOST_STEPS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,13 @@ class FixedStep:
             object.__setattr__(self, "max_seconds", seconds)
 
     def check(self, algorithm: Algorithm) -> None:
-        """Every algorithm can make fixed steps."""
+        """Refuse an algorithm that chooses its method by how long its steps may be."""
+        if algorithm.switches:
+            raise ValueError(
+                f"{algorithm.name} changes its method where steps could be longer, and those of "
+                "FixedStep are as they are: write AdaptiveStep(rtol, atol), or take one of its "
+                "methods alone."
+            )
 
     def error_norm(self, mask: Tensor | None) -> ErrorNorm:
         """Fixed steps control no error; the norm is there for those that ask."""
@@ -53,6 +63,11 @@ class FixedStep:
     def count(self, t_span: tuple[float, float]) -> int:
         """How many steps the span takes."""
         return max(1, math.ceil(abs(t_span[1] - t_span[0]) / self.dt - 1e-9))
+
+    def sample_control(self, algorithm: Algorithm, mask: Tensor | None, batch: int) -> Control:
+        """Return what lets every sample make equal steps of its own, as events need it."""
+        too_many = f"the end of the time span was not reached in {_MOST_STEPS} steps"
+        return FixedControl(self.dt, _MOST_STEPS, too_many, self.max_seconds)
 
     def steps(
         self,

@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
 from rnode_dyn.numerics.stats import SolveStats
-from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
+from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep, refuse_batched
 from rnode_dyn.numerics.stepping.base import Stepping
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
-from rnode_dyn.numerics.stepping.by_sample.step import SampleStep
+from rnode_dyn.numerics.stepping.by_sample.solve import SampleSolve
+from rnode_dyn.numerics.stepping.by_sample.step import SampleStep, Watcher
 from rnode_dyn.numerics.stepping.dense import StateReader
 from rnode_dyn.numerics.stepping.watch import SolveWatch
+from rnode_dyn.numerics.transforms import within_transform
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,22 @@ class Integrator:
         """Whether every sample steps by itself: :meth:`sample_steps` is then to be asked."""
         return isinstance(self.stepping, AdaptiveStep) and self.stepping.per_sample
 
-    def sample_steps(self, problem: ODEProblem, field: SampleField) -> Iterator[SampleStep]:
-        """Yield the steps of a forward solve that samples accept, each by itself."""
-        assert isinstance(self.stepping, AdaptiveStep)
-        x0, mask = problem.x0, problem.error_mask
-        return self.stepping.sample_steps(self.algorithm, field, x0, problem.span, mask)
+    def sample_steps(
+        self, problem: ODEProblem, field: SampleField, watcher: Watcher | None = None
+    ) -> Iterator[SampleStep]:
+        """Yield the steps of a forward solve that samples accept, each by itself.
+
+        Raises:
+            RuntimeError: within a transform of ``torch.func``, where samples could not be told
+                apart.
+        """
+        x0, algorithm = problem.x0, self.algorithm
+        refuse_batched(x0)
+        if within_transform():
+            raise RuntimeError(
+                "samples that step by themselves (per_sample=True, events) do not go through the "
+                "transforms of torch.func: differentiate by torch.autograd.grad, or let the batch "
+                "step together."
+            )
+        control = self.stepping.sample_control(algorithm, problem.error_mask, len(x0))
+        return SampleSolve(control, algorithm, field, x0, problem.span, watcher).run()

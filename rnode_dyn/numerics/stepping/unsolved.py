@@ -21,5 +21,5 @@ def not_solved(step: Step, steps: int, rhs: RightHandSide) -> NewtonError:
         dt=step.dt,
         steps=steps,
         nfe=evaluations(rhs),
-        worst_sample=worst_sample(step.x1),
+        worst_sample=int(worst_sample(step.x1)),
     )

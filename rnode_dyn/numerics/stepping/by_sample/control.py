@@ -1,17 +1,168 @@
-"""Choosing every sample's next step from its own errors: the control of one, in arrays."""
+"""Choosing every sample's next step: from its own errors, as one would, or of equal length."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.algorithms.base import scaled
+from rnode_dyn.numerics.algorithms.base import Algorithm, scaled
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
+from rnode_dyn.numerics.stepping.by_sample.step import SampleStep
 from rnode_dyn.numerics.stepping.controller import PIController
 
 # Takes scaled errors (n, *event) and returns one number a sample, (n,).
 SampleNorm = Callable[[Tensor], Tensor]
+
+
+class Control(Protocol):
+    """What chooses the lengths of steps, and judges them."""
+
+    @property
+    def max_steps(self) -> int:
+        """Steps that one sample may try."""
+        ...
+
+    @property
+    def too_many(self) -> str:
+        """What to say once they are spent."""
+        ...
+
+    @property
+    def max_seconds(self) -> float | None:
+        """Seconds that the solve may take."""
+        ...
+
+    def first(
+        self, field: SampleField, t_span: tuple[float, float], x: Tensor, slope: Tensor
+    ) -> np.ndarray:
+        """Return the lengths of the first steps, ``(batch,)``."""
+        ...
+
+    def ratio(self, step: SampleStep) -> np.ndarray:
+        """Return errors over the tolerance, ``(n,)``: above 1, a sample's step is rejected."""
+        ...
+
+    def following(self, step: SampleStep, lengths: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+        """Return the lengths of the next steps, ``(n,)``, given those that were asked for."""
+        ...
+
+    def anew(self, remaining: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Return the lengths where a solve goes on from another state, with so much to go."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an adaptive solve keeps to.
+
+    Attributes:
+        rtol: Relative tolerance.
+        atol: Absolute tolerance.
+        first_step: Length of the first step; estimated where it is left out.
+        max_steps: Steps that one sample may try.
+        too_many: What to say once they are spent.
+        max_seconds: Seconds that the solve may take.
+    """
+
+    rtol: Any
+    atol: Any
+    first_step: float | None
+    max_steps: int
+    too_many: str
+    max_seconds: float | None = None
+
+
+class AdaptiveControl:
+    """Steps as long as each sample's error allows.
+
+    Args:
+        limits: Tolerances and bounds.
+        algorithm: What steps.
+        norm: The norm of each sample's error.
+        batch: How many samples.
+    """
+
+    def __init__(self, limits: Limits, algorithm: Algorithm, norm: SampleNorm, batch: int) -> None:
+        self.limits, self.norm = limits, norm
+        self.max_steps, self.too_many = limits.max_steps, limits.too_many
+        self.max_seconds = limits.max_seconds
+        self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
+        self.controllers = SampleControllers(PIController(self.error_order), batch)
+
+    def first(
+        self, field: SampleField, t_span: tuple[float, float], x: Tensor, slope: Tensor
+    ) -> np.ndarray:
+        """Return the lengths of the first steps, estimated unless they are given."""
+        limits = self.limits
+        if limits.first_step is not None:
+            return np.full(len(x), limits.first_step)
+        tolerances = (limits.rtol, limits.atol)
+        return initial_steps(field, t_span, x, slope, self.error_order, tolerances, self.norm)
+
+    @torch.no_grad()
+    def ratio(self, step: SampleStep) -> np.ndarray:
+        """Error over tolerance, infinite where a step left the finite numbers anywhere."""
+        ratio = self.norm(self.scaled_error(step))
+        return on_host(torch.where(_sound(step) & torch.isfinite(ratio), ratio, torch.inf))
+
+    @torch.no_grad()
+    def scaled_error(self, step: SampleStep) -> Tensor:
+        """The error of each entry over its tolerance."""
+        assert step.unit.error is not None  # check() admits no algorithm without an estimate
+        scale = torch.maximum(step.x0.abs(), step.x1.abs()).mul_(self.limits.rtol)
+        return step.unit.error / scale.add_(self.limits.atol)
+
+    def following(self, step: SampleStep, lengths: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+        """Lengths by PI control; from the tried one, where it was cut at the end and rejected."""
+        tried = np.where(ratio <= 1.0, lengths, np.abs(step.stretch.dt))
+        return tried * self.controllers.factors(step.stretch.samples, ratio)
+
+    def anew(self, remaining: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The lengths as they are: the error of the next steps will tell."""
+        return np.minimum(lengths, remaining)
+
+
+@dataclass(frozen=True)
+class FixedControl:
+    """Equal steps, none longer than ``dt``.
+
+    Attributes:
+        dt: Longest step.
+        max_steps: Steps that one sample may make.
+        too_many: What to say once they are spent.
+        max_seconds: Seconds that the solve may take.
+    """
+
+    dt: float
+    max_steps: int
+    too_many: str
+    max_seconds: float | None = None
+
+    def first(
+        self, field: SampleField, t_span: tuple[float, float], x: Tensor, slope: Tensor
+    ) -> np.ndarray:
+        """Return the length of all steps."""
+        return self.anew(np.full(len(x), abs(t_span[1] - t_span[0])), np.empty(0))
+
+    def ratio(self, step: SampleStep) -> np.ndarray:
+        """Zero, and infinite where a step left the finite numbers."""
+        return np.where(on_host(_sound(step)) > 0, 0.0, np.inf)
+
+    def following(self, step: SampleStep, lengths: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+        """The same lengths; none where a step cannot be made."""
+        return np.where(ratio <= 1.0, lengths, 0.0)
+
+    def anew(self, remaining: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """As many equal steps as it takes for the rest."""
+        return remaining / np.maximum(1, np.ceil(remaining / self.dt - 1e-9))
+
+
+def _sound(step: SampleStep) -> Tensor:
+    """Which samples have come to finite states, ``(n,)``."""
+    return torch.isfinite(step.x1.detach()).flatten(1).all(1)
 
 
 class SampleControllers:
@@ -70,7 +221,7 @@ def initial_steps(
     x0: Tensor,
     slope: Tensor,
     error_order: int,
-    tolerances: tuple[float, float],
+    tolerances: tuple[Any, Any],
     norm: SampleNorm,
 ) -> np.ndarray:
     """Estimate every sample's first step, as ``initial_step`` does; one evaluation.

@@ -33,8 +33,10 @@ class SampleField:
         self.counted, self.batch = counted, batch
         stats = counted.stats
         if stats.nfe_per_sample is None:
-            stats.nfe_per_sample, stats.accepted_per_sample, stats.rejected_per_sample = (
-                torch.zeros(batch, dtype=torch.long) for _ in range(3)
+            # Evaluations before the solve began were of the whole batch.
+            stats.nfe_per_sample = torch.full((batch,), stats.nfe)
+            stats.accepted_per_sample, stats.rejected_per_sample = (
+                torch.zeros(batch, dtype=torch.long) for _ in range(2)
             )
         field = counted.problem.field
         self.needs_time = calling_of(field).takes_time or bool(timed_parts(field))
@@ -48,7 +50,6 @@ class SampleField:
             ValueError: if a sample's slope is another beside other samples.
         """
         slope = self.counted(t, x)
-        self._count(np.arange(self.batch))
         if self.batch > 1 and not x.is_meta:
             self._refuse_company(t, x.detach(), slope.detach())
         return slope

@@ -40,6 +40,18 @@ class SampleReader:
             upcoming = self.passed[samples]
             yield from self._read(step, positions, upcoming)
             self.passed[samples] += 1
+        if step.ended is not None:
+            yield from self._rest(step, np.flatnonzero(step.ended))
+
+    def _rest(self, step: SampleStep, positions: np.ndarray) -> Iterator[Piece]:
+        """Yield the states in which samples stay, for all times that are left."""
+        samples = step.stretch.samples[positions].tolist()
+        for position, sample in zip(positions.tolist(), samples, strict=True):
+            left = np.arange(int(self.passed[sample]), len(self.times))
+            self.passed[sample] = len(self.times)
+            if len(left):
+                place = rows(np.full(len(left), position), step.x1)
+                yield left * self.batch + sample, step.x1.index_select(0, place)
 
     def _passes(self, step: SampleStep) -> np.ndarray:
         stretch = step.stretch

@@ -1,9 +1,8 @@
-"""An adaptive solve whose samples accept and reject by themselves."""
+"""A solve whose samples step by themselves."""
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -17,38 +16,20 @@ from rnode_dyn.numerics.errors import (
     SolverError,
     StepSizeUnderflowError,
 )
-from rnode_dyn.numerics.stepping.by_sample.control import (
-    SampleControllers,
-    SampleNorm,
-    initial_steps,
-    on_host,
-)
+from rnode_dyn.numerics.stepping.by_sample.control import Control
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
-from rnode_dyn.numerics.stepping.by_sample.step import SampleStep, Stretch, make_step, rows
-from rnode_dyn.numerics.stepping.controller import PIController
+from rnode_dyn.numerics.stepping.by_sample.step import (
+    SampleStep,
+    Stretch,
+    Watcher,
+    make_step,
+    rows,
+)
 from rnode_dyn.numerics.stepping.deadline import Deadline, too_long
 from rnode_dyn.numerics.stepping.error_norm import worst_sample
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What an adaptive solve keeps to.
-
-    Attributes:
-        rtol: Relative tolerance.
-        atol: Absolute tolerance.
-        first_step: Length of the first step; estimated where it is left out.
-        max_steps: Steps that one sample may try.
-        too_many: What to say once they are spent.
-        max_seconds: Seconds that the solve may take.
-    """
-
-    rtol: Any
-    atol: Any
-    first_step: float | None
-    max_steps: int
-    too_many: str
-    max_seconds: float | None = None
+# Error over tolerance above which the states within a step are no guess of the solution at all.
+_ASTRAY = 100.0
 
 
 class SampleSolve:
@@ -60,38 +41,41 @@ class SampleSolve:
 
     def __init__(
         self,
-        limits: Limits,
+        control: Control,
         algorithm: Algorithm,
         field: SampleField,
         x: Tensor,
         t_span: tuple[float, float],
-        norm: SampleNorm,
+        watcher: Watcher | None = None,
     ) -> None:
-        self.limits, self.algorithm, self.field = limits, algorithm, field
-        self.t_span, self.norm, self.x = t_span, norm, x
+        self.control, self.algorithm, self.field = control, algorithm, field
+        self.t_span, self.watcher, self.x = t_span, watcher, x
         self.direction = 1 if t_span[1] > t_span[0] else -1
         self.stats = field.counted.stats
-        self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
-        self.controllers = SampleControllers(PIController(self.error_order), len(x))
         # Of the samples still on their way: their places, times, next lengths and steps tried.
         self.samples = np.arange(len(x))
         self.t = np.full(len(x), t_span[0])
         self.tried = np.zeros(len(x), dtype=int)
-        self.deadline = Deadline(limits.max_seconds)
+        self.deadline = Deadline(control.max_seconds)
 
     def run(self) -> Iterator[SampleStep]:
         """Yield the accepted steps of those samples that accept one, attempt by attempt."""
         self.slope = self._first_slopes()
-        self.length = self._first_lengths()
+        if self.watcher is not None:
+            self.watcher.begin(self.t_span[0], self.x, self.slope)
+        self.length = self.control.first(self.field, self.t_span, self.x, self.slope)
         while len(self.samples):
-            step, ratio = self._try()
+            step = self._try()
+            ratio = self.control.ratio(step)
             passed = np.flatnonzero(ratio <= 1.0)
-            self._note(step.stretch, ratio)
-            accepted = self._accepted(step, passed, ratio)
-            if len(passed):
-                yield accepted
+            self._note(ratio)
+            self.length = self.control.following(step, self.length, ratio)
             self._check_lengths(step, ratio)
-            self._go_on(accepted, passed)
+            if len(passed):
+                accepted = self._accepted(step, passed, ratio)
+                accepted = accepted if self.watcher is None else self.watcher.look(accepted)
+                yield accepted
+                self._go_on(accepted, passed)
 
     def _first_slopes(self) -> Tensor:
         t0 = self.t_span[0]
@@ -102,17 +86,8 @@ class SampleSolve:
             self._fail_at_start("the field is not finite at the start", slope)
         return slope
 
-    def _first_lengths(self) -> np.ndarray:
-        limits = self.limits
-        if limits.first_step is not None:
-            return np.full(len(self.x), limits.first_step)
-        tolerances = (limits.rtol, limits.atol)
-        return initial_steps(
-            self.field, self.t_span, self.x, self.slope, self.error_order, tolerances, self.norm
-        )
-
-    def _try(self) -> tuple[SampleStep, np.ndarray]:
-        """Make one step of each sample, and return it with its error over the tolerance."""
+    def _try(self) -> SampleStep:
+        """Make one step of each sample."""
         remaining = np.abs(self.t_span[1] - self.t)
         # A step that would leave a sliver takes it along.
         last = self.length >= remaining * (1 - 1e-6)
@@ -120,39 +95,23 @@ class SampleSolve:
         t1 = np.where(last, self.t_span[1], self.t + dt)
         self._spend_step(dt)
         stretch = Stretch(self.samples, self.t, dt, t1)
-        step = make_step(self.algorithm, self.field, stretch, self.x, self.slope)
-        return step, self._ratio(step)
+        return make_step(self.algorithm, self.field, stretch, self.x, self.slope)
 
-    @torch.no_grad()
-    def _ratio(self, step: SampleStep) -> np.ndarray:
-        """Error over tolerance, (n,); infinite where the step left the finite numbers anywhere."""
-        ratio = self.norm(self._scaled_error(step))
-        sound = torch.isfinite(step.x1).flatten(1).all(1) & torch.isfinite(ratio)
-        return on_host(torch.where(sound, ratio, torch.inf))
-
-    @torch.no_grad()
-    def _scaled_error(self, step: SampleStep) -> Tensor:
-        assert step.unit.error is not None  # check() admits no algorithm without an estimate
-        scale = torch.maximum(step.x0.abs(), step.x1.abs()).mul_(self.limits.rtol)
-        return step.unit.error / scale.add_(self.limits.atol)
-
-    def _note(self, stretch: Stretch, ratio: np.ndarray) -> None:
-        """Count the steps, and choose the next lengths."""
+    def _note(self, ratio: np.ndarray) -> None:
+        """Count the steps."""
         passed = ratio <= 1.0
         for name, these in (("accepted", passed), ("rejected", ~passed)):
             setattr(self.stats, name, getattr(self.stats, name) + int(these.sum()))
             counts = getattr(self.stats, f"{name}_per_sample")
             counts[torch.from_numpy(self.samples[these])] += 1
-        tried = np.where(passed, self.length, np.abs(stretch.dt))
-        self.length = tried * self.controllers.factors(self.samples, ratio)
 
     def _accepted(self, step: SampleStep, passed: np.ndarray, ratio: np.ndarray) -> SampleStep:
         """The step of those that accept it, with a graph through which all gradients are finite.
 
-        A step that went astray would send NaN back, 0 · ∞, into what all samples share: it is
-        made again without those.
+        A sample that went astray would send NaN back, 0 · ∞, into what all samples share: the step
+        is made again without it.
         """
-        if torch.is_grad_enabled() and len(passed) and np.isinf(ratio).any():
+        if torch.is_grad_enabled() and (ratio > _ASTRAY).any():
             places = rows(passed, self.x)
             x, slope = self.x.index_select(0, places), self.slope.index_select(0, places)
             stretch = step.stretch.take(passed)
@@ -161,29 +120,41 @@ class SampleSolve:
 
     def _go_on(self, accepted: SampleStep, passed: np.ndarray) -> None:
         """Put those that accepted where they have come, and let those go that have arrived."""
-        places = rows(passed, self.x)
+        onwards = accepted.x1 if accepted.onwards is None else accepted.onwards
         self.t = self.t.copy()
         self.t[passed] = accepted.stretch.t1
-        self.x = self._replaced(self.x, places, accepted.x1)
+        self.x = self._replaced(self.x, rows(passed, self.x), onwards)
         on_the_way = self.t != self.t_span[1]
-        self.slope = self._next_slopes(accepted, passed, on_the_way)
+        if accepted.ended is not None:
+            on_the_way[passed] &= ~accepted.ended
+        self._renew_slopes(accepted, passed, on_the_way)
+        self._begin_anew(accepted, passed)
         if not on_the_way.all():
             self._keep(np.flatnonzero(on_the_way))
 
-    def _next_slopes(
+    def _renew_slopes(
         self, accepted: SampleStep, passed: np.ndarray, on_the_way: np.ndarray
-    ) -> Tensor:
-        """The field where each sample is now; that of one which has arrived does not matter."""
-        known, stretch = accepted.unit.end_slope, accepted.stretch
+    ) -> None:
+        """Know the field where each sample is now, but for one that has arrived."""
+        known, wanted = accepted.unit.end_slope, on_the_way[passed]
         if known is not None:
-            end = scaled(known, 1 / stretch.dt)
-            return self._replaced(self.slope, rows(passed, self.x), end)
-        further = np.flatnonzero(on_the_way[passed])
-        if not len(further):
-            return self.slope
-        x1 = accepted.x1.index_select(0, rows(further, self.x))
-        end = self.field(stretch.samples[further], stretch.t1[further], x1)
-        return self._replaced(self.slope, rows(passed[further], self.x), end)
+            end = scaled(known, 1 / accepted.stretch.dt)
+            self.slope = self._replaced(self.slope, rows(passed, self.x), end)
+            changed = accepted.changed
+            wanted = wanted & changed if changed is not None else np.zeros_like(wanted)
+        positions = passed[wanted]
+        if len(positions):
+            places = rows(positions, self.x)
+            x = self.x.index_select(0, places)
+            there = self.field(self.samples[positions], self.t[positions], x)
+            self.slope = self._replaced(self.slope, places, there)
+
+    def _begin_anew(self, accepted: SampleStep, passed: np.ndarray) -> None:
+        """Choose other lengths where a sample goes on from another state."""
+        if accepted.changed is not None:
+            these = passed[accepted.changed]
+            remaining = np.abs(self.t_span[1] - self.t[these])
+            self.length[these] = self.control.anew(remaining, self.length[these])
 
     @staticmethod
     def _replaced(tensor: Tensor, places: Tensor, part: Tensor) -> Tensor:
@@ -196,11 +167,14 @@ class SampleSolve:
         self.x, self.slope = (s.index_select(0, places) for s in (self.x, self.slope))
 
     def _spend_step(self, dt: np.ndarray) -> None:
-        spent = self.tried >= self.limits.max_steps
+        spent = self.tried >= self.control.max_steps
         if spent.any():
-            self._fail(MaxStepsError, self.limits.too_many, int(spent.argmax()), dt)
+            # A ball that comes to rest bounces infinitely often, with a step for each time.
+            events = "" if self.watcher is None else "; or its events come ever sooner, without end"
+            reason = self.control.too_many + events
+            self._fail(MaxStepsError, reason, int(spent.argmax()), dt)
         if self.deadline.has_passed:
-            self._fail(MaxSecondsError, too_long(self.limits.max_seconds), 0, dt)
+            self._fail(MaxSecondsError, too_long(self.control.max_seconds), 0, dt)
         self.tried = self.tried + 1
 
     def _check_lengths(self, step: SampleStep, ratio: np.ndarray) -> None:

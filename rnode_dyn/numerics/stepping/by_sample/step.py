@@ -4,7 +4,8 @@ In the time s from 0 to 1 that they share, dx/ds = dt · f(t + s dt, x): every a
 step without knowing of it.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -51,18 +52,25 @@ class StretchedField:
 
 @dataclass(eq=False)
 class SampleStep:
-    """One step of several samples.
+    """One step of several samples, whole or cut short.
 
     Args:
-        stretch: From where to where.
-        unit: The step in a time from 0 to 1.
+        stretch: From where to where; ``t1`` is where a step was cut, ``dt`` the whole length.
+        unit: The whole step in a time from 0 to 1.
         rhs: The field in that time.
+        end: States at ``t1``, where some step was cut.
+        ended: Which samples stay there for good, ``(n,)``.
+        changed: Which samples go on from another state, ``(n,)``.
+        onwards: The states that all go on from, where some do so.
     """
 
     stretch: Stretch
     unit: Step
     rhs: StretchedField
-    _parts: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    end: Tensor | None = None
+    ended: np.ndarray | None = None
+    changed: np.ndarray | None = None
+    onwards: Tensor | None = None
 
     @property
     def x0(self) -> Tensor:
@@ -72,10 +80,10 @@ class SampleStep:
     @property
     def x1(self) -> Tensor:
         """States at the end, ``(n, *event)``."""
-        return self.unit.x1
+        return self.unit.x1 if self.end is None else self.end
 
     def take(self, positions: np.ndarray) -> "SampleStep":
-        """Return the step of some of its samples, by their positions in it."""
+        """Return the whole step of some of its samples, by their positions in it."""
         if len(positions) == len(self.stretch.samples):
             return self
         unit, places = self.unit, rows(positions, self.unit.x0)
@@ -88,8 +96,20 @@ class SampleStep:
         return SampleStep(stretch, taken, StretchedField(self.rhs.field, stretch))
 
     def at(self, algorithm: Algorithm, theta: Fractions) -> Tensor:
-        """Return the states at fractions of the step, ``(n, *event)``."""
+        """Return the states at fractions of the whole step, ``(n, *event)``."""
         return algorithm.interpolate_each(self.rhs, self.unit, theta)
+
+
+class Watcher(Protocol):
+    """What looks at the steps of a solve as they are made, and may cut them short."""
+
+    def begin(self, t: float, x: Tensor, slope: Tensor) -> None:
+        """Look at the start."""
+        ...
+
+    def look(self, step: SampleStep) -> SampleStep:
+        """Return an accepted step, as it is or cut short."""
+        ...
 
 
 def make_step(

@@ -1,0 +1,132 @@
+"""A solve with events, which every sample makes by itself."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rnode_dyn.numerics.events.event import Event
+from rnode_dyn.numerics.events.watch import EventWatch
+from rnode_dyn.numerics.numbers import wants_gradient
+from rnode_dyn.numerics.problem import ODEProblem
+from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.sensitivity.by_sample import discrete_by_sample
+from rnode_dyn.numerics.sensitivity.discrete import DiscreteAdjoint
+from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps, wants_a_gradient
+from rnode_dyn.numerics.sensitivity.reversible import ReversibleAdjoint
+from rnode_dyn.numerics.stats import CountedField, SolveStats
+from rnode_dyn.numerics.stepping.by_sample.field import SampleField
+from rnode_dyn.numerics.stepping.integrator import Integrator
+
+
+class Happened(NamedTuple):
+    """What was found of each event.
+
+    Attributes:
+        times: Its times.
+        states: The states then.
+    """
+
+    times: tuple[Tensor, ...]
+    states: tuple[Tensor, ...]
+
+
+def checked_events(events: Any, times: Sequence[Any]) -> tuple[Event, ...]:
+    """Return the events as a tuple.
+
+    Args:
+        events: What was given.
+        times: The times of the span and those to save the state at.
+
+    Raises:
+        TypeError: if they are no events.
+        ValueError: if a time wants a gradient.
+    """
+    given = (events,) if isinstance(events, Event) else events
+    if not isinstance(given, Sequence) or not all(isinstance(event, Event) for event in given):
+        raise TypeError(f"events is {events!r}; write a list, [Event(condition)].")
+    if any(map(wants_gradient, times)):
+        raise ValueError(
+            "events decide when a sample ends, and a time of t_span or save_at wants a gradient, "
+            "which may then be none: write t.detach()."
+        )
+    return tuple(given)
+
+
+class EventSearch(Sensitivity):
+    """Solves each sample up to its own end, by the sensitivity of the solver.
+
+    Args:
+        events: What to look for, given the states as they are stepped.
+        sensitivity: The solver's.
+
+    Attributes:
+        happened: What the first solve found.
+    """
+
+    def __init__(self, events: Sequence[Event], sensitivity: Sensitivity) -> None:
+        self.events, self.sensitivity = tuple(events), sensitivity
+        self.happened: Happened | None = None
+
+    def integrate(
+        self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
+    ) -> Tensor:
+        """Return the states at ``times``; what has ended keeps its state.
+
+        Raises:
+            ValueError: if a gradient is wanted that the sensitivity cannot give, or the algorithm
+                does not step samples by themselves.
+        """
+        _refuse_other_algorithms(integrator)
+        _refuse_other_sensitivities(problem, self.sensitivity)
+        refuse_opaque_steps(problem, integrator)
+        batch = len(problem.x0)
+        field = SampleField(CountedField(problem, stats), batch)
+        watch = EventWatch(self.events, integrator.algorithm, field, batch, problem.direction)
+        x = discrete_by_sample(problem, integrator, times, field, watch)
+        if self.happened is None:
+            self.happened = self._read(watch, problem.x0)
+        return x
+
+    def _read(self, watch: EventWatch, like: Tensor) -> Happened:
+        tables = [found.tables(like) for found in watch.found]
+        # One that ends a solve can happen once.
+        pairs = [
+            (_only(t), _only(x)) if event.terminate else (t, x)
+            for event, (t, x) in zip(self.events, tables, strict=True)
+        ]
+        return Happened(tuple(t for t, _ in pairs), tuple(x for _, x in pairs))
+
+
+def _only(table: Tensor) -> Tensor:
+    return table[0] if len(table) else table.new_full(table.shape[1:], torch.nan)
+
+
+def _refuse_other_algorithms(integrator: Integrator) -> None:
+    algorithm = integrator.algorithm
+    if algorithm.is_implicit:
+        raise ValueError(
+            f"{algorithm.name} solves for all samples at one time, and with events each has its "
+            "own: take an explicit method such as Tsit5(), or leave events out."
+        )
+    if integrator.parameters:
+        raise ValueError(
+            f"{algorithm.name} steps by a network that knows the length of the step, and with "
+            "events each sample's is its own: take a method such as Tsit5(), or leave events out."
+        )
+
+
+def _refuse_other_sensitivities(problem: ODEProblem, sensitivity: Sensitivity) -> None:
+    name = type(sensitivity).__name__
+    steps_pairs = isinstance(sensitivity, ReversibleAdjoint)
+    if steps_pairs:
+        raise ValueError(
+            f"{name} steps a pair of states of the whole batch, and with events every sample "
+            "steps by itself: take DiscreteAdjoint()."
+        )
+    if not isinstance(sensitivity, DiscreteAdjoint) and wants_a_gradient(problem):
+        raise ValueError(
+            f"{name} does not see how events move with what the solve starts from: take "
+            "DiscreteAdjoint(), or solve under torch.no_grad()."
+        )
