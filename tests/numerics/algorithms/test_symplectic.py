@@ -16,6 +16,7 @@ from rnode_dyn import (
     BacksolveAdjoint,
     CheckpointedAdjoint,
     DiscreteAdjoint,
+    Event,
     FixedStep,
     HamiltonianProblem,
     InterpolatingAdjoint,
@@ -201,6 +202,17 @@ def test_checkpointed_is_discrete(algorithm: Algorithm) -> None:
     assert relative_error(found[2], found[0]) < 1e-12
 
 
+@pytest.mark.parametrize("sensitivity", [BacksolveAdjoint(), InterpolatingAdjoint()], ids=str)
+def test_continuous_adjoints_by_another_method(sensitivity: Sensitivity) -> None:
+    found = []
+    for each in (DiscreteAdjoint(), sensitivity):
+        landscape, mass = Landscape(), float64(1.7).requires_grad_()
+        solver = Solver(Tsit5(), AdaptiveStep(1e-9, 1e-9), each)
+        loss_of(landscape, mass, start_of_four(), solver, FORWARD).backward()
+        found.append(torch.cat([landscape.mix.grad.flatten(), mass.grad[None]]))
+    assert relative_error(found[1], found[0]) < 1e-6
+
+
 @EACH
 def test_second_derivatives(algorithm: Algorithm) -> None:
     def end(x0: Tensor) -> Tensor:
@@ -302,6 +314,22 @@ def test_what_is_refused_when_the_solver_is_built(algorithm: Algorithm) -> None:
             Solver(algorithm, FixedStep(0.1), sensitivity)
     assert algorithm == type(algorithm)()
     assert hash(algorithm) == hash(type(algorithm)())
+
+
+@EACH
+def test_events_are_refused(algorithm: Algorithm) -> None:
+    upright = Event(lambda t, x: x[:, 0])
+    with pytest.raises(ValueError, match=f"{algorithm.name} steps a Hamiltonian's two halves"):
+        solve(pendulum(FORWARD), Solver(algorithm, FixedStep(0.1)), events=[upright])
+
+
+def test_events_of_a_hamiltonian_by_another_method() -> None:
+    """The pendulum passes the lowest point after a quarter of its period."""
+    upright = Event(lambda t, x: x[:, 0])
+    solver = Solver(Tsit5(), AdaptiveStep(1e-10, 1e-10))
+    solution = solve(pendulum((0.0, 3.0)), solver, events=[upright])
+    assert solution.event_times is not None
+    assert float(solution.event_times[0]) == pytest.approx(ellipk(STEP_SIN**2), abs=1e-8)
 
 
 def test_a_step_that_cannot_be_made_again_is_told() -> None:
