@@ -61,7 +61,7 @@ def _run(name: str, overrides: list[str], output: Path | None, began: float) -> 
     announce(recipe)
     from rnode_dyn.running.runner import run
 
-    return run(recipe, output, console=errors(), began=began)
+    return run(recipe, output, console=errors(), began=began, phases=True)
 
 
 def _resume(path: Path, overrides: list[str], began: float) -> "RunResult":
@@ -72,7 +72,7 @@ def _resume(path: Path, overrides: list[str], began: float) -> "RunResult":
     announce(recipe_of(folder), folder)
     from rnode_dyn.running.runner import resume
 
-    return resume(folder.path, errors(), overrides, began)
+    return resume(folder.path, errors(), overrides, began, phases=True)
 
 
 def _show(result: "RunResult", as_json: bool) -> None:

@@ -17,6 +17,7 @@ from rnode_dyn.costs.evaluations import (
     node_costs,
     node_times,
     stage_cost,
+    under_zeros,
 )
 from rnode_dyn.costs.probe import SolveCounts, count_solve, steps_for, with_steps
 from rnode_dyn.fields.at_times import at_times
@@ -185,7 +186,7 @@ def _regression_flops(station: Station) -> int:
     t, x = torch.zeros(1, device="meta"), torch.zeros(1, *station.shape, device="meta")
     parameters: list[Tensor] = [p for p in field.parameters() if p.requires_grad]
     with FlopCounterMode(display=False) as counter:
-        differentiate(at_times(field, t, x), parameters)
+        differentiate(at_times(under_zeros(field, x), t, x), parameters)
     return counter.get_total_flops()
 
 

@@ -5,10 +5,12 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rnode_dyn.costs.saved import SavedTensors
+from rnode_dyn.fields.condition import ConditionEmbedding
+from rnode_dyn.fields.conditioned import conditioned
 from rnode_dyn.fields.own_product import with_own_product
 from rnode_dyn.flows.at_nodes import Plan
 from rnode_dyn.flows.augmented import AugmentedField
@@ -94,7 +96,7 @@ class _OnShapes:
         self.x = torch.zeros(batch_size, *shape, device="meta")
         self.noise = self.flow.divergence.draw(self.x)
         self.whole = AugmentedField(
-            with_own_product(self.flow.field, self.x),
+            with_own_product(under_zeros(self.flow.field, self.x), self.x),
             shape,
             self.flow.divergence,
             self.noise,
@@ -133,6 +135,17 @@ class _OnShapes:
             y.untyped_storage().nbytes(),
             sum(tensor.untyped_storage().nbytes() for tensor in noise),
         )
+
+
+def under_zeros(field: nn.Module, x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a field as a solve evaluates it, under conditions of zeros where it takes any.
+
+    What a field makes of its condition beforehand is made once a solve, and not counted.
+    """
+    embeddings = (part for part in field.modules() if isinstance(part, ConditionEmbedding))
+    embedding = next(embeddings, None)
+    zeros = None if embedding is None else embedding.zeros(len(x), x.device)
+    return conditioned(field, zeros, x)
 
 
 def differentiate(slope: Tensor, inputs: list[Tensor]) -> None:

@@ -90,6 +90,17 @@ class ConditionEmbedding(nn.Module):
                 f"condition has shape {tuple(condition.shape)}; this field takes {self.wanted}."
             )
 
+    def zeros(self, batch: int, device: torch.device) -> Tensor:
+        """Return so many conditions of this kind, all zero: what costs are counted with.
+
+        Example:
+            >>> ConditionEmbedding(classes=3).zeros(2, torch.device("cpu"))
+            tensor([0, 0])
+        """
+        if self.columns is None:
+            return torch.zeros(batch, dtype=torch.int64, device=device)
+        return torch.zeros(batch, self.columns, device=device)
+
     @property
     def wanted(self) -> str:
         """What a condition has to be, in words."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.quadrature import Nodes
+from rnode_dyn.numerics.checks import check
 from rnode_dyn.numerics.errors import NonFiniteStateError
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.solve import Solver, solve
@@ -114,21 +115,17 @@ class _Integrals:
             self.penalties = self.penalties + weight.penalties * rates[:, 1:]
 
     def conclude(self) -> None:
-        """Count what every sample took part in, and refuse what is not finite."""
-        if self.stats.nfe_per_sample is not None:
-            self.stats.nfe_per_sample = self.stats.nfe_per_sample + len(self.finite)
-        self._refuse_non_finite()
-
-    def _refuse_non_finite(self) -> None:
         """Raise for the first node that is not finite; one reading for all of them.
 
         Within ``vmap`` there is nothing to be read; what is not finite is seen in the result.
         """
         finite = torch.stack(list(self.finite.values()))
-        if is_batched(finite) or bool(finite.all()):
-            return
+        if not is_batched(finite):
+            check(finite.all(), lambda: self._not_finite(finite.cpu()))
+
+    def _not_finite(self, finite: Tensor) -> NonFiniteStateError:
         node = int((~finite.all(1)).int().argmax())
-        raise NonFiniteStateError(
+        return NonFiniteStateError(
             "the log-determinant or a penalty is not finite at a node of the quadrature",
             t=list(self.finite)[node],
             dt=0.0,

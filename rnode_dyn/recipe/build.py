@@ -83,12 +83,12 @@ ALGORITHMS: dict[str, type[ExplicitRungeKutta]] = {
     "vern9": Vern9,
 }
 
+# Those that solve by the algorithm's own steps; the reversible one steps a pair of states.
 SENSITIVITIES: dict[str, Sensitivity] = {
     "discrete": DiscreteAdjoint(),
     "checkpointed": CheckpointedAdjoint(),
     "backsolve": BacksolveAdjoint(),
     "interpolating": InterpolatingAdjoint(),
-    "reversible": ReversibleAdjoint(),
 }
 
 # The two that every run reports are integrated whatever their weight: they cost no evaluation.
@@ -395,6 +395,8 @@ def _build_stepping(recipe: SteppingRecipe, end_time: float) -> Stepping:
 def _build_sensitivity(recipe: SolverRecipe) -> Sensitivity:
     if recipe.sensitivity == "checkpointed":
         return CheckpointedAdjoint(recipe.checkpoint_every or 1)
+    if recipe.sensitivity == "reversible":
+        return ReversibleAdjoint()
     return SENSITIVITIES[recipe.sensitivity]
 
 

@@ -7,12 +7,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from rnode_dyn._notebook import shown_by
@@ -25,7 +24,6 @@ from rnode_dyn.numerics.threads import torch_threads
 from rnode_dyn.recipe.build import (
     as_taken,
     build_model,
-    governed_blocks,
     load_splits,
     standardize_by,
 )
@@ -38,27 +36,22 @@ from rnode_dyn.running.accept import accept_changes
 from rnode_dyn.running.fingerprint import fingerprint
 from rnode_dyn.running.plugged import Plugged, plug_in
 from rnode_dyn.running.summary import summarize, versions
+from rnode_dyn.running.trainers import last_of, pieces_taken, stage_trainers
+from rnode_dyn.running.voice import Voice, is_first
 from rnode_dyn.runs.checkpoints import read_checkpoint
 from rnode_dyn.runs.errors import SaveError
 from rnode_dyn.runs.find import RUNS, find_run
 from rnode_dyn.runs.folder import RunFolder
-from rnode_dyn.runs.history import RunLogger
 from rnode_dyn.runs.lock import owned
 from rnode_dyn.runs.recipe_of import recipe_of
 from rnode_dyn.runs.take_up import end, take_up
 from rnode_dyn.runs.weights import as_begun, load_flow
-from rnode_dyn.training.governor.build import build_governor
 from rnode_dyn.training.governor.governor import StepGovernor
 from rnode_dyn.training.loop.errors import DivergedError, LostProcessError
 from rnode_dyn.training.loop.optimizers import check_optimizer
-from rnode_dyn.training.loop.piece_choice import PieceChoice
 from rnode_dyn.training.loop.precision import tell_of_precision
-from rnode_dyn.training.loop.save_points import SavePoints
 from rnode_dyn.training.loop.stages import Trained, data_module, train_stages
 from rnode_dyn.training.loop.stop import Interrupted, Stop, stoppable
-from rnode_dyn.training.loop.trainer import make_trainer
-
-C = TypeVar("C", bound=pl.Callback)
 
 _RUN_FOLDER = "_RNODE_DYN_RUN_FOLDER"
 
@@ -87,6 +80,7 @@ def run(
     callbacks: Sequence[pl.Callback] = (),
     logger: Logger | Sequence[Logger] | None = None,
     began: float | None = None,
+    phases: bool = False,
 ) -> RunResult:
     """Train a recipe's flow, measure it on the test split, and draw from it.
 
@@ -100,6 +94,7 @@ def run(
             told what ``metrics.csv`` is, at the same steps, and the recipe as its parameters.
         began: The ``time.monotonic()`` from which ``wall_clock_s`` counts; left out, that of this
             call.
+        phases: Whether the console is told when training, measuring and drawing begin.
 
     Returns:
         The run folder and its figures.
@@ -119,28 +114,27 @@ def run(
     began = time.monotonic() if began is None else began
     with torch_threads(recipe.train.given_threads):
         plugged = plug_in(recipe, callbacks, logger)
-        shown = Console(quiet=True) if console is None else console
-        return _run(recipe, output, resume, shown, plugged, began)
+        return _run(recipe, output, resume, Voice(console, phases), plugged, began)
 
 
 def _run(
     recipe: Recipe,
     output: str | Path | None,
     resume: bool,
-    console: Console,
+    voice: Voice,
     plugged: Plugged,
     began: float,
 ) -> RunResult:
     folder = RunFolder(_folder_of_all(Path(output) if output else _new_folder(recipe)))
-    with stoppable(_tell(console)) as stop:
+    with stoppable(voice.tell) as stop:
         try:
-            return _train(recipe, folder, resume, console, stop, plugged, began)
+            return _train(recipe, folder, resume, voice, stop, plugged, began)
         except (KeyboardInterrupt, SystemExit):
             if stop.asked_by is None:
                 raise
             raise Interrupted(stop.asked_by, folder.path) from None
         except (SolverError, SaveError, DivergedError, LostProcessError) as error:
-            if isinstance(error, DivergedError) and not _is_first():
+            if isinstance(error, DivergedError) and not is_first():
                 raise SystemExit(0) from None  # all have found the same; the first one tells
             if folder.last_checkpoint.is_file():
                 error.add_note(f"the last sound weights are in {folder.last_checkpoint}")
@@ -154,7 +148,7 @@ def _train(
     recipe: Recipe,
     folder: RunFolder,
     resume: bool,
-    console: Console,
+    voice: Voice,
     stop: Stop,
     plugged: Plugged,
     began: float,
@@ -166,19 +160,19 @@ def _train(
         "versions": versions(),
     }
     check_optimizer(recipe, model.parameters())
-    trainers = _trainers(recipe, model, splits, folder, console, stop, about, plugged)
-    if not resume and _is_first():
+    trainers = stage_trainers(recipe, model, splits, folder, stop, about, plugged, voice)
+    if not resume and is_first():
         folder.check_is_free()
-    with owned(folder) if _is_first() else nullcontext():
-        resume = _begin(recipe, folder, resume, about, _tell(console))
+    with owned(folder) if is_first() else nullcontext():
+        resume = _begin(recipe, folder, resume, about, voice.tell)
         plugged.begin(recipe, folder)
-        tell_of_precision(recipe, trainers, _tell(console))
-        _say(console, f"training in {folder.path}")
+        tell_of_precision(recipe, trainers, voice.tell)
+        voice.announce(f"training in {folder.path}")
         trained = train_stages(recipe, model, splits, folder, trainers, resume)
-        if not _is_first():
+        if not is_first():
             # The command was started again for this process; the first one tells how it ended.
             raise SystemExit(0)
-        return _finish(recipe, splits, folder, trained, trainers, console, began)
+        return _finish(recipe, splits, folder, trained, trainers, voice, began)
 
 
 def _begin(
@@ -189,7 +183,7 @@ def _begin(
     tell: Callable[[str], None],
 ) -> bool:
     """Make the run folder, or take it up; return whether there is a checkpoint to go on from."""
-    if not _is_first():
+    if not is_first():
         return resume and folder.last_checkpoint.is_file()
     if not resume:
         folder.create(recipe)
@@ -224,81 +218,6 @@ def _prepare(recipe: Recipe, begun: RunFolder | None) -> tuple[Splits, Multiscal
     return as_taken(splits, model), model
 
 
-def _trainers(
-    recipe: Recipe,
-    model: MultiscaleFlow,
-    splits: Splits,
-    folder: RunFolder,
-    console: Console,
-    stop: Stop,
-    about: dict[str, Any],
-    plugged: Plugged,
-) -> list[pl.Trainer]:
-    """One for each stage; before the first there is no telling which process this is."""
-    logger, trainers = RunLogger(folder, plugged.loggers), []
-    shown, tell = console if _is_first() else Console(quiet=True), _tell(console)
-    for number, stage in enumerate(recipe.train.stages):
-        extra = list(plugged.callbacks)
-        if stage.objective == "likelihood":
-            if recipe.train.micro_batch == "auto":
-                extra.append(PieceChoice(recipe.batch_size(stage), governed_blocks(recipe, model)))
-            governor = build_governor(recipe, model, splits, stage.batch_size, tell)
-            extra += [] if governor is None else [governor]
-        extra.append(_save_points(recipe, folder, stop, about))
-        trainers.append(make_trainer(recipe, number, folder, logger, shown, extra))
-    return trainers
-
-
-def _save_points(
-    recipe: Recipe, folder: RunFolder, stop: Stop, about: dict[str, Any]
-) -> SavePoints:
-    return SavePoints(
-        folder,
-        every_steps=recipe.train.checkpoint_every_steps,
-        every_minutes=recipe.train.checkpoint_every_minutes,
-        stop=stop,
-        about=about,
-    )
-
-
-def _tell(console: Console) -> Callable[[str], None]:
-    """Return what takes a sentence for people, which one process writes."""
-    shown = console if _is_first() else Console(quiet=True)
-
-    def tell(text: str) -> None:
-        shown.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
-
-    return tell
-
-
-def _say(console: Console, text: str) -> None:
-    """Say what comes next, which takes a while; one process says it."""
-    if _is_first():
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _last(kind: type[C], trainers: list[pl.Trainer]) -> C | None:
-    """Return the last stage's callback of a kind, if any stage has one."""
-    callbacks = [callback for trainer in trainers for callback in trainer.callbacks]  # type: ignore[attr-defined]
-    return next((c for c in reversed(callbacks) if isinstance(c, kind)), None)
-
-
-def _pieces(recipe: Recipe, choice: PieceChoice | None) -> dict[str, Any]:
-    """In what pieces the flow was solved in training, and how they were differentiated."""
-    if choice is None or choice.pieces is None:
-        given = recipe.train.micro_batch
-        return {"micro_batch": None if given == "auto" else given, "micro_batch_sensitivity": None}
-    return {
-        "micro_batch": choice.pieces.size,
-        "micro_batch_sensitivity": choice.pieces.way,
-    }
-
-
-def _is_first() -> bool:
-    """Whether this is the only process, or the first of several."""
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
 def _folder_of_all(path: Path) -> Path:
     """Return the first process's folder: Lightning starts the others with its environment."""
     return Path(os.environ.setdefault(_RUN_FOLDER, str(path)))
@@ -309,6 +228,7 @@ def resume(
     console: Console | None = None,
     overrides: Iterable[str] = (),
     began: float | None = None,
+    phases: bool = False,
 ) -> RunResult:
     """Go on with an interrupted run, to the end that its recipe says.
 
@@ -318,14 +238,14 @@ def resume(
         overrides: Keys of the recipe that are to be otherwise from here on, such as
             ``train.max_steps=9000``. They are written into the run's recipe, with their history.
         began: As :func:`run` takes it.
+        phases: Likewise.
 
     Raises:
         RunError: if it would be another training, or the folder cannot be used.
     """
     there = find_run(folder)
-    tell = _tell(Console(quiet=True) if console is None else console)
-    recipe = recipe_of(there, overrides, tell=tell)
-    return run(recipe, there.path, resume=True, console=console, began=began)
+    recipe = recipe_of(there, overrides, tell=Voice(console).tell)
+    return run(recipe, there.path, resume=True, console=console, began=began, phases=phases)
 
 
 def _new_folder(recipe: Recipe) -> Path:
@@ -339,7 +259,7 @@ def _finish(
     folder: RunFolder,
     trained: Trained,
     trainers: list[pl.Trainer],
-    console: Console,
+    voice: Voice,
     began: float,
 ) -> RunResult:
     """Measure the best weights on the test split, and draw from them."""
@@ -348,7 +268,7 @@ def _finish(
     model.to(trained.device)
     lay_out(model, trained.device)
     batches = data_module(recipe, splits).test_dataloader()
-    _say(console, f"measuring on {len(splits.test):,} test samples")
+    voice.announce(f"measuring on {len(splits.test):,} test samples")
     evaluation = evaluate(
         model,
         batches,
@@ -358,7 +278,7 @@ def _finish(
         split_samples=len(splits.test),
     )
     _check_sound(evaluation, trained)
-    _say(console, "drawing samples and the report")
+    voice.announce("drawing samples and the report")
     draw_pictures(recipe, model, splits, folder.samples)
     summary = summarize(
         evaluation,
@@ -371,8 +291,8 @@ def _finish(
         precision=trained.precision,
         skipped_steps=trained.skipped,
         threads=torch.get_num_threads(),
-        pieces=_pieces(recipe, _last(PieceChoice, trainers)),
-        governor=_last(StepGovernor, trainers),
+        pieces=pieces_taken(recipe, trainers),
+        governor=last_of(StepGovernor, trainers),
     )
     folder.write_summary(summary)
     write_report(folder)
