@@ -22,6 +22,16 @@ settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a product that says ``one_in(n)`` keep diagonals, in which all pairs of values meet."""
+    for item in items:
+        marker = item.get_closest_marker("one_in")
+        callspec = getattr(item, "callspec", None)
+        if marker and callspec and sum(callspec.indices.values()) % marker.args[0]:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _one_seed() -> None:
     """Every test starts from the same random numbers, whatever ran before it."""

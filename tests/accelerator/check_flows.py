@@ -113,6 +113,7 @@ def test_integrals_at_nodes(sensitivity, rule) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("regularizer", REGULARIZERS, ids=name_of)
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_with_each_penalty(field, regularizer) -> None:

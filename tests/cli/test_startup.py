@@ -40,6 +40,7 @@ def loaded_by(*arguments: str, cwd: Path, **environment: str) -> tuple[int, set[
 COMMANDS = ("run", "evaluate", "sample", "score", "report", "sweep", "show", "bench", "recipes")
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [

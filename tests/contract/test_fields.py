@@ -22,14 +22,9 @@ def check(cell: Cell) -> None:
 
 
 def taking_turns(index: int, case: Case) -> list[Cell]:
-    """A flow for every sensitivity, states for half of them; others for the next field."""
-    cells = []
-    for turn, sensitivity in enumerate(SENSITIVITIES, index):
-        exact = turn % 2 == 1
-        cells.append(Cell(case, sensitivity, not exact, SMALL[2] if exact else SMALL[3]))
-        if turn % 4 < 2:
-            cells.append(Cell(case, sensitivity, index % 2 == 1, SMALL[turn % 2]))
-    return cells
+    """A flow or states for every sensitivity; others for the next field."""
+    turns = enumerate(SENSITIVITIES, index)
+    return [Cell(case, s, turn % 3 == index % 2, SMALL[turn % len(SMALL)]) for turn, s in turns]
 
 
 SOME = [cell for index, case in enumerate(FIELDS) for cell in taking_turns(index, case)]

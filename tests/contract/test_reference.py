@@ -62,6 +62,7 @@ def test_gradients(case: Case) -> None:
     check_gradients(case, Asked())
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("case", one_in_four(WITH_FLOW))
 def test_gradients_of_flows(case: Case) -> None:
     check_gradients(case, FLOW)
@@ -100,6 +101,7 @@ def test_times(case: Case) -> None:
     check_times(case, Asked())
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("case", one_in_four([c for c in STILL if not c.refused.flow]))
 def test_times_of_flows(case: Case) -> None:
     check_times(case, Asked("exact"))

@@ -49,6 +49,7 @@ def gradient(flow: RegularizedFlow, x: Tensor, enabled: bool, inside: bool) -> T
     return flat([p.grad for p in flow.parameters()])  # type: ignore[misc]
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("inside", [False, True], ids=["after", "inside"])
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)
 @pytest.mark.parametrize("kind", FIELDS)

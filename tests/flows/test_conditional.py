@@ -91,6 +91,7 @@ def seeded_loss(flow: RegularizedFlow, x: Tensor, condition: Tensor) -> Tensor:
     return (z.square().sum(1) + log_det + sum(penalties.values())).sum()
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("divergence", DIVERGENCES, ids=["exact", "hutchinson"])
 def test_every_sensitivity_reaches_the_network_behind_the_condition(
@@ -110,6 +111,7 @@ def test_every_sensitivity_reaches_the_network_behind_the_condition(
             torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("divergence", DIVERGENCES, ids=["exact", "hutchinson"])
 def test_the_gradient_of_the_condition_is_that_of_finite_differences(

@@ -80,6 +80,7 @@ def solved(model: nn.Module, x: Tensor) -> FlowResult:
     return model(x)
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     "duplicate",
     [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],

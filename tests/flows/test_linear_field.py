@@ -94,6 +94,7 @@ def quantity(result: FlowResult, name: str) -> Tensor:
 QUANTITIES = ["z", "log_det", *(r.name for r in REGULARIZERS)]
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("name", QUANTITIES)
 @pytest.mark.parametrize(
     ("direction", "end_time"), [("forward", 1.0), ("forward", 0.4), ("inverse", 1.5)]

@@ -110,6 +110,7 @@ def test_order_within_one_step(algorithm: ExplicitRungeKutta) -> None:
 
 @EACH_SENSITIVITY
 @EACH_STEPPING
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("kind", ["number", "times", "samples"])
 def test_gradients(
     kind: str,

@@ -64,6 +64,7 @@ class Tallied(nn.Module):
         return _Tally.apply(self, self.field(t, x))
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=str)
 @pytest.mark.parametrize(("algorithm", "stepping"), CELLS)
 def test_every_evaluation_is_counted_once(

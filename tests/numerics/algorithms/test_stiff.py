@@ -102,6 +102,7 @@ def test_order_of_dense_output(algorithm: Algorithm, span: Span) -> None:
     assert measured_order(errors, counts) > wanted - 0.2
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize(
     ("sensitivity", "span"),
     [(DiscreteAdjoint(), REVERSED), (CheckpointedAdjoint(every=3), FORWARD)],

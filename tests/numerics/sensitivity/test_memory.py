@@ -123,6 +123,7 @@ def test_interpolating_keeps_the_states_and_slopes() -> None:
     assert peak_many <= 1.1 * peak_few
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=str)
 def test_the_backward_pass_lets_go_of_what_was_kept(sensitivity: Sensitivity) -> None:
     """A loss that is still at hand, as in a training loop, must not hold on to its graph."""
@@ -137,6 +138,7 @@ def test_the_backward_pass_lets_go_of_what_was_kept(sensitivity: Sensitivity) ->
     assert sizes[1] <= sizes[0] + STATE
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=str)
 def test_memory_is_flat_over_training(sensitivity: Sensitivity) -> None:
     field = SmallField()

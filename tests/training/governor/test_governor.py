@@ -129,6 +129,7 @@ def test_more_steps_than_the_most_are_never_given_and_that_is_told_once(
     assert result.summary["governor_gap"] > GovernorSettings().tolerance
 
 
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("scale", [0.0, 1.5, 4.0])
 def test_resuming_repeats_bit_for_bit(
     scale: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -277,6 +278,7 @@ class Spy(pl.Callback):
             torch.testing.assert_close(state, then[key])
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_a_flow_that_learned_the_solvers_error_goes_back(ema: float | None) -> None:
     model = linear_model(steps=64)

@@ -131,6 +131,7 @@ def test_the_best_weights_are_known_where_a_run_has_moved(
         assert len({file.read_bytes() for file in files}) == 1
 
 
+@pytest.mark.one_in(2)
 @pytest.mark.parametrize("at", [3, 7, FIRST - 1, FIRST, FIRST + 1, 14, 19])
 def test_resuming_in_any_stage_repeats_bit_for_bit(
     two_stages: RunResult, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

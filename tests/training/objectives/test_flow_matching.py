@@ -170,6 +170,7 @@ class Perturbed(nn.Module):
         return self.field(t, x) + self.off(t / self.field.end_time, x) / unit
 
 
+@pytest.mark.one_in(2)
 @every_stack
 @pytest.mark.parametrize(
     "off",
