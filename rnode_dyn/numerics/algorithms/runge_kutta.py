@@ -44,9 +44,9 @@ class ExplicitRungeKutta(DiffEqSolver, Algorithm):
 
     @property
     def interpolation_order(self) -> int:
-        """The degree of the tableau's own interpolant, where it has one."""
+        """The degree of the tableau's own interpolant, where it has one, up to the order."""
         own = self.tableau.interpolant
-        return super().interpolation_order if own is None else len(own[0])
+        return super().interpolation_order if own is None else min(self.order, len(own[0]))
 
     def advance(
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
