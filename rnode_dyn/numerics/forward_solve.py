@@ -64,7 +64,7 @@ class ForwardSolve:
         listeners = [each for each in (heard, bar) if each is not None]
         keeps_steps = keeps_steps and self._steps_are_cheap()
         watch = SolveWatch(self.integrator.algorithm if keeps_steps else None, listeners)
-        started = replace(self.problem, x0=start_at(self.problem, self.stats))
+        started = self.problem.restarted(start_at(self.problem, self.stats))
         try:
             with bar or nullcontext():
                 x = self._integrate(started, watch)

@@ -1,5 +1,6 @@
 """What to solve: a field, a start, a time span."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -118,6 +119,14 @@ class ODEProblem:
     def differentiable(self) -> tuple[Tensor, ...]:
         """Those of them that want a gradient."""
         return tuple(p for p in self.known_tensors if p.requires_grad)
+
+    def restarted(self, x0: Any) -> "ODEProblem":
+        """Return the same problem from another start like this one, which is not looked at."""
+        if x0 is self.x0:
+            return self
+        again = copy.copy(self)
+        object.__setattr__(again, "x0", x0)
+        return again
 
     @property
     def direction(self) -> int:

@@ -122,7 +122,7 @@ class SolvedAgain:
         watch = SolveWatch()
         integrator = replace(self.integrator, watch=watch)
         with self.stats.steps_known():
-            started = replace(self.problem, x0=start_at(self.problem, self.stats))
+            started = self.problem.restarted(start_at(self.problem, self.stats))
             x = self.sensitivity.integrate(started, integrator, wanted, self.stats)
         watch.forget()
         rows = {t: row for row, t in enumerate(wanted)}

@@ -1,7 +1,6 @@
 """Differentiating steps that every sample takes by itself."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import Tensor
 
@@ -32,5 +31,5 @@ def discrete_by_sample(
     watch = StepWatch(problem, field.counted.stats)
     x0 = watch.begin(problem.x0)
     reader = SampleReader(integrator.algorithm, times, field.batch)
-    steps = integrator.sample_steps(replace(problem, x0=x0), field, watcher)
+    steps = integrator.sample_steps(problem.restarted(x0), field, watcher)
     return reader.all(x0, problem.span[0], watch.over_samples(steps, x0))

@@ -1,7 +1,7 @@
 """Backpropagation through the steps, its gradients looked at on their way back."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ class DiscreteAdjoint(Sensitivity):
             field = SampleField(rhs, len(problem.x0))
             return discrete_by_sample(problem, integrator, times, field)
         watch = StepWatch(problem, stats)
-        started = replace(problem, x0=watch.begin(problem.x0))
+        started = problem.restarted(watch.begin(problem.x0))
         reader = integrator.reader(rhs, times)
         steps = watch.over(integrator.steps(started, rhs, stats))
         return torch.stack(reader.all(started.x0, problem.span[0], steps))

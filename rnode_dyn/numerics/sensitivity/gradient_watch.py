@@ -13,6 +13,7 @@ from rnode_dyn.numerics.errors import (
     SolverError,
     is_of_the_gradient,
 )
+from rnode_dyn.numerics.finite import broken_samples, is_broken
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.by_sample.step import Stretch, rows
 from rnode_dyn.numerics.stepping.error_norm import worst_sample
@@ -54,7 +55,7 @@ class GradientWatch:
         self.stats = stats
         scaled = torch.get_autocast_dtype(device_type) is torch.float16
         self.idle = scaled and torch.is_autocast_enabled(device_type)
-        self.finite: list[Tensor] = []
+        self.broken: list[Tensor] = []
         self.places: list[Place] = []
         self.latest: Tensor | None = None
 
@@ -66,10 +67,17 @@ class GradientWatch:
         """
         if gradient is not None and not self.idle and not is_batched(gradient):
             self.latest = gradient.detach()
-            self.finite.append(_finite_samples(gradient))
+            self.broken.append(broken_samples(gradient))
             self.places.append((t, dt))
             if gradient.device.type == "cpu":
                 self.conclude()
+
+    def is_sound(self, gradient: Tensor | None) -> bool:
+        """Whether a state's gradient is finite, where it can be read without waiting for it."""
+        if gradient is None or gradient.device.type != "cpu" or is_batched(gradient):
+            return False
+        self.latest = gradient.detach()
+        return not bool(is_broken(gradient))
 
     def note_samples(self, gradient: Tensor | None, stretch: Stretch, batch: int) -> None:
         """Note the gradient at the end of a step that some samples took, each by itself."""
@@ -85,10 +93,10 @@ class GradientWatch:
 
     def conclude(self) -> None:
         """Raise for the first gradient on the way back that was not finite."""
-        if self.finite:
-            table, places, nfe = torch.stack(self.finite), self.places, self._nfe
-            self.finite, self.places = [], []
-            check(table.all(), lambda: _broken_state(table.cpu(), places, nfe))
+        if self.broken:
+            table, places, nfe = torch.stack(self.broken), self.places, self._nfe
+            self.broken, self.places = [], []
+            check(~table.any(), lambda: _broken_state(table.cpu(), places, nfe))
 
     def conclude_parameter(self, gradient: Tensor, t: float) -> None:
         """Raise for the gradient of a parameter, which may overflow though the state's is finite.
@@ -101,7 +109,7 @@ class GradientWatch:
             return
         self.conclude()
         adjoint, nfe = self.latest, self._nfe
-        check(torch.isfinite(gradient).all(), lambda: _broken_parameter(adjoint, t, nfe))
+        check(~is_broken(gradient), lambda: _broken_parameter(adjoint, t, nfe))
 
     def conclude_all(
         self, gradients: Sequence[Tensor | None], t: float, same: Sequence[Tensor], otherwise: str
@@ -129,14 +137,10 @@ class GradientWatch:
         return self.stats.nfe + self.stats.nfe_backward
 
 
-def _finite_samples(gradient: Tensor) -> Tensor:
-    return torch.isfinite(gradient.detach()).reshape(len(gradient), -1).all(1)
-
-
 def _broken_state(table: Tensor, places: list[Place], nfe: int) -> NonFiniteStateError:
-    """What is raised given which samples, a column each, were finite at which of the places."""
-    row = int((~table.all(1)).int().argmax())
-    worst = int((~table[row]).int().argmax())
+    """What is raised given which samples, a column each, were broken at which of the places."""
+    row = int(table.any(1).int().argmax())
+    worst = int(table[row].int().argmax())
     t, dt = (float(np.broadcast_to(part, table[row].shape)[worst]) for part in places[row])
     return NonFiniteStateError(
         f"{BACKWARD}: the gradient is not finite any more",

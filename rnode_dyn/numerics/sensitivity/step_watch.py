@@ -48,8 +48,7 @@ class StepWatch:
         first = True  # the last to come back, but for the start, if that is asked for
         for step in steps:
             if step.x1.requires_grad:
-                note = partial(self.watch.note, t=step.t1, dt=-step.dt)
-                step.x1.register_hook(partial(self._at_end, note, first))
+                step.x1.register_hook(partial(self._at_step_end, step.t1, -step.dt, first))
                 if first:
                     self._look_at_leaves(step.slopes[0], step.x0)
                 first = False
@@ -89,6 +88,11 @@ class StepWatch:
             self.watch.note(grad, self.t0, 0.0)
             self.watch.conclude()
         self.watch.latest = None
+
+    def _at_step_end(self, t: float, dt: float, is_first: bool, grad: Tensor | None) -> None:
+        # Nobody is told of what is sound: most gradients are, and small steps are many.
+        if self.checks is not None or not self.watch.is_sound(grad):
+            self._at_end(partial(self.watch.note, t=t, dt=dt), is_first, grad)
 
     def _at_end(self, note: Callable[..., None], is_first: bool, grad: Tensor | None) -> None:
         with self._resumed():

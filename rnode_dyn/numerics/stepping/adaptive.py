@@ -19,6 +19,7 @@ from rnode_dyn.numerics.errors import (
     SolverError,
     StepSizeUnderflowError,
 )
+from rnode_dyn.numerics.finite import is_broken
 from rnode_dyn.numerics.numbers import positive, whole
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
@@ -232,7 +233,7 @@ class AdaptiveSolve:
         """Where the check is put off, no step will be accepted, and the solve breaks down here."""
         given, nfe = at_start.detach(), evaluations(self.rhs)
         check(
-            torch.isfinite(given).all(),
+            ~is_broken(given),
             lambda: self._error(NonFiniteStateError, reason, 0.0, given).changed(steps=0, nfe=nfe),
         )
 
@@ -281,7 +282,7 @@ class AdaptiveSolve:
         """Error over tolerance; infinite where the step left the finite numbers anywhere."""
         ratio = self.norm(self._scaled_error(step))
         # Entries outside error control must be finite too; one number tells both.
-        value = float(torch.where(torch.isfinite(step.x1).all(), ratio, math.inf))
+        value = float(ratio.masked_fill(is_broken(step.x1), math.inf))
         return value if math.isfinite(value) else math.inf
 
     def _check_length(self, length: float, step: Step, ratio: float) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.checks import check
 from rnode_dyn.numerics.errors import MaxSecondsError, NonFiniteStateError
+from rnode_dyn.numerics.finite import broken_samples
 from rnode_dyn.numerics.numbers import positive
 from rnode_dyn.numerics.problem import RightHandSide
 from rnode_dyn.numerics.stats import SolveStats, evaluations
@@ -85,21 +86,21 @@ class FixedStep:
         count = self.count(t_span)
         times = [t_span[0] + (t_span[1] - t_span[0]) * i / count for i in range(count)]
         times.append(t_span[1])
-        slope, finite = None, [_finite_samples(x)]
+        slope, broken = None, [broken_samples(x)]
         deadline = Deadline(self.max_seconds)
         for start, end in pairwise(times):
             if deadline.has_passed:
-                _check_finite(torch.stack(finite), times, evaluations(rhs))
-                self._give_up(start, end, len(finite) - 1, rhs)
+                _check_finite(torch.stack(broken), times, evaluations(rhs))
+                self._give_up(start, end, len(broken) - 1, rhs)
             step = algorithm.advance(rhs, start, end - start, x, slope)
             step.ends_at = end
             if step.failure is not None:
                 raise not_solved(step, stats.accepted + 1, rhs)
             stats.note_step(start, step.dt)
-            finite.append(_finite_samples(step.x1))
+            broken.append(broken_samples(step.x1))
             yield step
             x, slope = step.x1, step.end_slope
-        _check_finite(torch.stack(finite), times, evaluations(rhs))
+        _check_finite(torch.stack(broken), times, evaluations(rhs))
 
     def _give_up(self, start: float, end: float, steps: int, rhs: RightHandSide) -> NoReturn:
         raise MaxSecondsError(
@@ -112,22 +113,17 @@ class FixedStep:
         )
 
 
-def _finite_samples(x: Tensor) -> Tensor:
-    """Which samples are finite, (batch,)."""
-    return torch.isfinite(x.detach()).reshape(len(x), -1).all(1)
-
-
-def _check_finite(finite: Tensor, times: list[float], nfe: int) -> None:
+def _check_finite(broken: Tensor, times: list[float], nfe: int) -> None:
     """Raise for the first step whose end is not finite; row ``i`` belongs to ``times[i]``.
 
     Within ``vmap`` there is nothing to be read; what is not finite is seen in the result.
     """
-    if not is_batched(finite):
-        check(finite.all(), lambda: _not_finite(finite.cpu(), times, nfe))
+    if not is_batched(broken):
+        check(~broken.any(), lambda: _not_finite(broken.cpu(), times, nfe))
 
 
 def _not_finite(table: Tensor, times: list[float], nfe: int) -> NonFiniteStateError:
-    row = int((~table.all(1)).int().argmax())
+    row = int(table.any(1).int().argmax())
     before = max(row - 1, 0)
     return NonFiniteStateError(
         "the state is not finite any more" if row else "the state to start from is not finite",
@@ -135,5 +131,5 @@ def _not_finite(table: Tensor, times: list[float], nfe: int) -> NonFiniteStateEr
         dt=times[row] - times[before],
         steps=row,
         nfe=nfe,
-        worst_sample=int((~table[row]).int().argmax()),
+        worst_sample=int(table[row].int().argmax()),
     )
