@@ -1,0 +1,30 @@
+"""Looking for numbers that are not finite, in as few operations as it takes."""
+
+from torch import Tensor
+
+
+def broken_samples(x: Tensor) -> Tensor:
+    """Which samples hold something that is not finite, ``(batch,)``.
+
+    A number less itself is 0, and NaN where it is infinite or NaN: a third of the operations of
+    ``isfinite``, which small states spend more time in than in a step.
+
+    Example:
+        >>> import torch
+        >>> broken_samples(torch.tensor([[1.0, 2.0], [0.0, torch.inf]])).tolist()
+        [False, True]
+    """
+    x = x.detach()
+    return x.sub(x).reshape(len(x), -1).any(1)
+
+
+def is_broken(x: Tensor) -> Tensor:
+    """Whether anything is not finite, 0-dim.
+
+    Example:
+        >>> import torch
+        >>> is_broken(torch.tensor([1.0, torch.nan])).item()
+        True
+    """
+    x = x.detach()
+    return x.sub(x).any()
