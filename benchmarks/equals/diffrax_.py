@@ -82,8 +82,8 @@ def fall(see):
     def field(t, x, gravity):
         return jnp.array([x[1], -gravity + DRAG * x[1] ** 2])
 
-    def ground(t, x, args, **kwargs):
-        return x[0]
+    def ground(t, y, args, **kwargs):
+        return y[0]
 
     @jax.jit
     @jax.value_and_grad

@@ -3,7 +3,7 @@
     python benchmarks/equals/run.py [--only NAME] [--json equals.json] [--page docs/equals.md]
 
 It needs an environment that has this package, torchdiffeq, torchode, diffrax and scipy. Each
-package solves each problem in a process of its own, on one thread. A page gets the tables between
+package solves the problems in a process of its own, on one thread. A page gets the tables between
 two marks.
 """
 
@@ -28,7 +28,6 @@ PACKAGES = {
     "diffrax_": "diffrax",
     "scipy_": "scipy",
 }
-COMPILED = ("batch", "neural")
 ALONE = {
     "OMP_NUM_THREADS": "1",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
@@ -48,29 +47,25 @@ def write_known(names: list[str], path: Path) -> None:
     np.savez(path, **known)
 
 
-def measured(package: str, name: str, known: Path, *more: str) -> dict:
-    """Return one process's figures; an error's last line where it had none."""
-    command = [sys.executable, Path(__file__).with_name("measure.py"), package, name, known, *more]
-    done = subprocess.run(
-        command, env=os.environ | ALONE, capture_output=True, text=True, check=False
-    )
-    found = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
-    if found:
-        return json.loads(found[0].removeprefix("FOUND "))
-    return {"failure": (done.stderr.strip().splitlines() or ["no answer"])[-1]}
+def measured(package: str, names: list[str], known: Path) -> dict[str, dict]:
+    """Return one package's figures by problem."""
+    command = [sys.executable, Path(__file__).with_name("measure.py"), package, known, *names]
+    process = subprocess.Popen(command, env=os.environ | ALONE, stdout=subprocess.PIPE, text=True)
+    found = {}
+    for line in process.stdout or ():
+        if line.startswith("FOUND "):
+            name, figures = json.loads(line.removeprefix("FOUND "))
+            print(package, name, figures, flush=True)
+            found[name] = figures
+    process.wait()
+    return found
 
 
 def measure_all(names: list[str], known: Path) -> dict[str, dict[str, dict]]:
     """Return the figures by problem and package."""
-    found: dict[str, dict[str, dict]] = {}
-    for name in names:
-        found[name] = {}
-        for package, shown in PACKAGES.items():
-            row = found[name][shown] = measured(package, name, known)
-            if row and name in COMPILED and package in ("here", "torchdiffeq_", "torchode_"):
-                row["compiled"] = measured(package, name, known, "--compiled")
-            print(name, shown, row, flush=True)
-    return found
+    by_package = {shown: measured(package, names, known) for package, shown in PACKAGES.items()}
+    died = {"failure": "the process ended"}
+    return {n: {shown: found.get(n, died) for shown, found in by_package.items()} for n in names}
 
 
 def versions() -> dict[str, str]:

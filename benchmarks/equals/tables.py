@@ -20,7 +20,7 @@ def row(package: str, found: dict) -> str:
     cells = [
         str(found.get("lines", NONE)),
         f"{found['evaluations']:,}" if "evaluations" in found else NONE,
-        number(found["error"], 1),
+        number(found.get("error"), 1),
         number(found.get("gradient"), 1),
         number(found["first"]),
         number(found["later"]),
