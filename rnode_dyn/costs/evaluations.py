@@ -8,6 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import FunctionType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -120,7 +121,7 @@ class _Make:
 class _Writer(pickle.Pickler):
     """Refuses what a user defines, which can be defined anew under the same name."""
 
-    def reducer_override(self, obj: object) -> object:
+    def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, type | FunctionType) and obj.__module__.split(".")[0] not in _LASTING:
             raise pickle.PicklingError(obj.__qualname__)
         return NotImplemented
