@@ -20,6 +20,7 @@ from .flows.divergence import Divergence as Divergence
 from .flows.divergence import ExactDivergence as ExactDivergence
 from .flows.divergence import HutchinsonDivergence as HutchinsonDivergence
 from .flows.end_time import Uniform as Uniform
+from .flows.guidance import GuidedFlow as GuidedFlow
 from .flows.layer import RegularizedODE as RegularizedODE
 from .flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from .flows.multiscale import Scale as Scale
@@ -39,6 +40,7 @@ from .flows.transforms import LogitTransform as LogitTransform
 from .flows.transforms import Shift as Shift
 from .flows.transforms import Squeeze as Squeeze
 from .flows.transforms import Transform as Transform
+from .flows.variational import VariationalDequantization as VariationalDequantization
 from .numerics.algorithms.auto_switch import AutoSwitch as AutoSwitch
 from .numerics.algorithms.base import Algorithm as Algorithm
 from .numerics.algorithms.bogacki_shampine import BS5 as BS5

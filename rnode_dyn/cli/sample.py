@@ -12,6 +12,7 @@ from rnode_dyn.cli.printing import announce, note, out, print_json
 
 if TYPE_CHECKING:
     from rnode_dyn.data.splits import Event
+    from rnode_dyn.flows.multiscale import MultiscaleFlow
     from rnode_dyn.recipe.schema import Recipe
     from rnode_dyn.report.sampling import Drawing
 
@@ -35,6 +36,13 @@ def sample_command(
             "--condition",
             metavar="LABEL",
             help="Of a conditional flow: a class, such as 3, or numbers, 0.1,-0.2.",
+        ),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            "--guidance",
+            help="How far samples go beyond their class: 1 not at all, 2 usual.",
         ),
     ] = None,
     strip: Annotated[
@@ -66,7 +74,8 @@ def sample_command(
     recipe, model = load_flow(folder, checkpoint, tell=note)
     event = describe_event(recipe)
     drawing = _drawing(recipe, event, count, tuple(temperatures or ()), strip)
-    drawing = replace(drawing, condition=_condition(event, condition))
+    drawing = replace(drawing, condition=_condition(event, condition), guidance=guidance)
+    model = model if guidance is None else _guided(event, model, guidance)
     path = output or folder.samples / drawing.file_name
     if path.suffix.lower() not in drawing.suffixes:
         raise typer.BadParameter(f"--output is {path}: its name must end in {drawing.suffixes[0]}")
@@ -116,6 +125,20 @@ def _condition(event: "Event", given: str | None) -> int | tuple[float, ...] | N
             f"--condition has {len(numbers)} numbers, and this flow takes {event.columns}"
         )
     return numbers
+
+
+def _guided(event: "Event", model: "MultiscaleFlow", guidance: float) -> "MultiscaleFlow":
+    from rnode_dyn.flows.guidance import GuidedFlow
+
+    if event.classes is None:
+        raise typer.BadParameter(
+            "--guidance goes beyond a sample's class, and this flow's samples have none: leave it "
+            "out"
+        )
+    try:
+        return GuidedFlow(model, guidance)
+    except ValueError as error:
+        raise typer.BadParameter(f"--guidance is {guidance:g}: {error}") from error
 
 
 def _label(given: str, classes: int) -> int:

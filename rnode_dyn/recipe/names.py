@@ -26,6 +26,7 @@ DATASETS: tuple[str, ...] = get_args(DatasetName)
 BadFileName = Literal["refuse", "skip"]
 
 ConditionName = Literal["label"]
+DequantizationName = Literal["uniform", "variational"]
 FieldKind = Literal["conv", "mlp", "unet"]
 ActivationName = Literal["softplus", "tanh", "elu", "silu", "sigmoid"]
 

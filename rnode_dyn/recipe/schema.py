@@ -135,6 +135,14 @@ class Recipe(Table):
         return self
 
     @model_validator(mode="after")
+    def _labels_are_there_to_be_left_out(self) -> Self:
+        dropout = None if self.model.condition is None else self.model.condition.dropout
+        if dropout is not None and self.data.condition is None:
+            reason = "columns are no labels, of which some could be left out: drop it"
+            raise broken_rule("model.condition.dropout", reason, dropout)
+        return self
+
+    @model_validator(mode="after")
     def _governor_has_steps_to_govern(self) -> Self:
         governed = self.governed_scales
         if self.train.governor is not None and not governed:

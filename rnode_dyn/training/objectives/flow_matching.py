@@ -16,7 +16,12 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.share import drawn
 from rnode_dyn.flows.straight_paths import Leg, legs
-from rnode_dyn.training.objectives.base import Loss, Objective, as_trained
+from rnode_dyn.training.objectives.base import (
+    Loss,
+    Objective,
+    as_trained,
+    with_labels_left_out,
+)
 
 Coupling = Literal["independent", "minibatch-ot"]
 Times = Literal["uniform", "stratified", "logit-normal"]
@@ -80,7 +85,7 @@ class FlowMatching(Objective):
     ) -> Loss:
         """Return the mean squared error of the velocities, in units of z − a, over the blocks."""
         model, _ = as_trained(model, u, event)
-        condition = model.enter_condition(condition)
+        condition = model.enter_condition(with_labels_left_out(model, u, condition))
         with torch.no_grad():
             data = model.enter(u).z.flatten(1)
             route = self.route(model, data.device)
