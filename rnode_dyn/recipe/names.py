@@ -92,7 +92,7 @@ OPTIMIZERS = (
 
 LoggerKind = Literal["csv", "tensorboard", "wandb", "mlflow"]
 ObjectiveName = Literal["likelihood", "flow-matching"]
-CouplingName = Literal["independent", "minibatch-ot"]
+CouplingName = Literal["independent", "minibatch-ot", "reflow"]
 TimesName = Literal["uniform", "stratified", "logit-normal"]
 AcceleratorName = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
 PrecisionName = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]

@@ -156,6 +156,15 @@ class Recipe(Table):
         return self
 
     @model_validator(mode="after")
+    def _what_is_matched_again_goes_whole(self) -> Self:
+        splits = self.model.scales not in (None, 1) or any(s.split for s in self.model.scale)
+        for number, stage in enumerate(self.train.stage):
+            if splits and stage.coupling == "reflow":
+                reason = "the flow's pairs are of samples that no scale splits: say scales = 1"
+                raise broken_rule(f"train.stage.{number}.coupling", reason, "reflow")
+        return self
+
+    @model_validator(mode="after")
     def _pieces_make_up_a_batch(self) -> Self:
         size, key = self.train.micro_batch, "train.micro_batch"
         if size is None:

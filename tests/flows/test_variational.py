@@ -1,4 +1,4 @@
-"""Learned dequantization: bins onto themselves, exact log-determinants, and a bound that tightens."""
+"""Learned dequantization: bins onto themselves, exact log-determinants, a bound that tightens."""
 
 import math
 
