@@ -21,6 +21,8 @@ from .flows.divergence import ExactDivergence as ExactDivergence
 from .flows.divergence import HutchinsonDivergence as HutchinsonDivergence
 from .flows.end_time import Uniform as Uniform
 from .flows.guidance import GuidedFlow as GuidedFlow
+from .flows.inpainting import inpaint as inpaint
+from .flows.interpolation import interpolate as interpolate
 from .flows.layer import RegularizedODE as RegularizedODE
 from .flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from .flows.multiscale import Scale as Scale
