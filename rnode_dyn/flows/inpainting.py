@@ -32,8 +32,9 @@ def inpaint(
     to fresh noise has them at that time, and the field carries the others along; each step is taken
     ``repeats`` times, with noise added in between that goes back on the path, so that both parts
     come to agree. It is for flows that were trained by flow matching, in whose states at time t
-    data and noise are mixed so. It draws from no density that anybody can state: parts are
-    plausible together, and their likelihood, given the known one, is not known.
+    data and noise are mixed so. It draws from no density that anybody can state, and not quite
+    from that of the data: of two Gaussian coordinates of correlation 0.8 the unknown one is drawn
+    with a deviation of 0.76, where 0.6 would be right (40 steps, 8 repeats).
 
     Args:
         flow: A flow of one block, trained by matching.

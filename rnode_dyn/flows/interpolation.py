@@ -78,11 +78,12 @@ def on_circle(start: Tensor, end: Tensor, weight: Tensor) -> Tensor:
         >>> on_circle(start, end, torch.tensor(0.5))
         tensor([[2.1213, 2.1213]])
     """
-    radii = [x.norm(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny) for x in (start, end)]
-    one, other = start / radii[0], end / radii[1]
+    radii = [x.norm(dim=1, keepdim=True) for x in (start, end)]
+    smallest = torch.finfo(start.dtype).tiny
+    one, other = (x / r.clamp(min=smallest) for x, r in zip((start, end), radii, strict=True))
     angle = (one * other).sum(1, keepdim=True).clamp(-1, 1).acos()
     radius = torch.lerp(radii[0], radii[1], weight)
     arc = (((1 - weight) * angle).sin() * one + (weight * angle).sin() * other) / angle.sin()
-    # Vectors in one direction have no arc between them, and opposite ones any.
-    line = torch.lerp(start, end, weight)
-    return torch.where(angle.sin() > 1e-4, radius * arc, line)
+    # Vectors in one direction have no arc between them, opposite ones any, and 0 no direction.
+    has_arc = (angle.sin() > 1e-4) & (radii[0] > 0) & (radii[1] > 0)
+    return torch.where(has_arc, radius * arc, torch.lerp(start, end, weight))
