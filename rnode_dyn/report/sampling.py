@@ -84,6 +84,9 @@ class Panels(Drawing):
         data, notes = real_samples(recipe, self.count, "images")
         given = self._as_tensor
         panels = draw_panels(model, event, self.count, self.temperatures, seed, data, given)
+        if self.guidance is not None:
+            says = f"guidance {self.guidance:g}"
+            panels = {k if k == "data" else f"{k}, {says}": v for k, v in panels.items()}
         by_class = given is None and event.classes is not None
         save_panels(panels, path, row_length(event, self.count) if by_class else None)
         return notes
