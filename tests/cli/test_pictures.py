@@ -8,7 +8,7 @@ from PIL import Image
 
 from rnode_dyn import run
 from rnode_dyn.recipe.schema import Recipe
-from tests.cli.test_cli import call, words_of
+from tests.cli.calling import call, words_of
 from tests.tiny import TINY
 
 LABELLED = {
