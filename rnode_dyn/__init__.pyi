@@ -20,6 +20,9 @@ from .flows.divergence import Divergence as Divergence
 from .flows.divergence import ExactDivergence as ExactDivergence
 from .flows.divergence import HutchinsonDivergence as HutchinsonDivergence
 from .flows.end_time import Uniform as Uniform
+from .flows.guidance import GuidedFlow as GuidedFlow
+from .flows.inpainting import inpaint as inpaint
+from .flows.interpolation import interpolate as interpolate
 from .flows.layer import RegularizedODE as RegularizedODE
 from .flows.multiscale import MultiscaleFlow as MultiscaleFlow
 from .flows.multiscale import Scale as Scale
@@ -39,6 +42,7 @@ from .flows.transforms import LogitTransform as LogitTransform
 from .flows.transforms import Shift as Shift
 from .flows.transforms import Squeeze as Squeeze
 from .flows.transforms import Transform as Transform
+from .flows.variational import VariationalDequantization as VariationalDequantization
 from .numerics.algorithms.auto_switch import AutoSwitch as AutoSwitch
 from .numerics.algorithms.base import Algorithm as Algorithm
 from .numerics.algorithms.bogacki_shampine import BS5 as BS5
@@ -117,5 +121,6 @@ from .training.objectives.energy import importance as importance
 from .training.objectives.energy import sample_with_log_prob as sample_with_log_prob
 from .training.objectives.flow_matching import FlowMatching as FlowMatching
 from .training.objectives.likelihood import Likelihood as Likelihood
+from .training.objectives.reflow import Reflow as Reflow
 
 __version__: str

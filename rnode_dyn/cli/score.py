@@ -9,6 +9,8 @@ from rnode_dyn.cli.options import AsJson, CheckpointName, RunPath, Seed, home_ex
 from rnode_dyn.cli.printing import announce, note, out, print_json
 
 if TYPE_CHECKING:
+    from rnode_dyn.data.splits import Event
+    from rnode_dyn.flows.multiscale import MultiscaleFlow
     from rnode_dyn.recipe.schema import Recipe
     from rnode_dyn.runs.score import Score
 
@@ -80,13 +82,13 @@ def score_command(
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(f"{samples}: {error}") from error
     _write(output, score, found.names)
-    figures = _figures(score)
+    figures = {**_figures(score), **_dequantization(model, event)}
     if as_json:
         print_json({"file": str(output), **figures, "probes": probes, "seed": seed})
     else:
         out().print(
-            f"{figures['samples']} samples, {figures['bits_per_dim']:.4g} bits/dim in the mean: "
-            f"{output}",
+            f"{figures['samples']} samples, {figures['bits_per_dim']:.4g} bits/dim in the mean"
+            f"{_bound(figures)}: {output}",
             soft_wrap=True,
         )
 
@@ -115,6 +117,18 @@ def _figures(score: "Score") -> dict[str, Any]:
         "log_prob": float(score.log_prob.mean()),
         "bits_per_dim": float(score.bits_per_dim.mean()),
     }
+
+
+def _dequantization(model: "MultiscaleFlow", event: "Event") -> dict[str, str]:
+    """How pixels were dequantized, by name; nothing for what is none."""
+    from rnode_dyn.flows.variational import dequantization_of
+
+    return {} if event.levels is None else {"dequantization": dequantization_of(model)}
+
+
+def _bound(figures: dict[str, Any]) -> str:
+    learned = figures.get("dequantization") == "variational"
+    return " (a variational bound)" if learned else ""
 
 
 def _write(path: Path, score: "Score", names: tuple[str, ...]) -> None:

@@ -46,6 +46,7 @@ def show_command(
     from rnode_dyn.costs.epoch import train_size
     from rnode_dyn.costs.stages import likelihood_batch_size, stage_figures, stage_lines
     from rnode_dyn.costs.text import cost_figures, cost_notes, cost_table
+    from rnode_dyn.costs.whole import run_hours, run_line
     from rnode_dyn.recipe.build import build_model, describe_event, governed_blocks
 
     event = describe_event(recipe)
@@ -62,17 +63,28 @@ def show_command(
     figures, samples = describe_model(model, governed), train_size(recipe.data)
     pieces = _pieces(recipe, model, governed)
     stages = stage_figures(recipe, model, cost, samples, rates)
+    whole = run_hours(recipe, model, event, stages, samples, rates)
     if as_json:
         costs = cost_figures(cost, samples, rate)
         named = {"name": recipe.name, "title": recipe.title}
         chosen = None if pieces is None else asdict(pieces)
-        print_json({**named, **figures, **costs, "micro_batch": chosen, "stages": stages})
+        print_json(
+            {
+                **named,
+                **figures,
+                **costs,
+                "micro_batch": chosen,
+                "stages": stages,
+                "run_hours": whole,
+            }
+        )
         return
     out().print(architecture_tree(shown_title(recipe), model, governed))
     out().print(
         f"{figures['continuous_blocks']} continuous blocks in {figures['scales']} scales; "
         f"{_evaluations(figures)} in a training pass",
         *stage_lines(recipe, stages),
+        *run_line(whole),
         *([] if pieces is None else [f"micro-batch: {pieces.in_words()}"]),
         sep="\n",
         soft_wrap=True,
@@ -96,7 +108,8 @@ def _rates(
     from rnode_dyn.costs.text import Rate
     from rnode_dyn.training.loop.stages import build_objective
 
-    stages = {stage.objective: stage for stage in recipe.train.stages}
+    own = [stage for stage in recipe.train.stages if stage.coupling != "reflow"]
+    stages = {stage.objective: stage for stage in own}
     if flops is not None:
         return dict.fromkeys(("likelihood", *stages), Rate(flops, "as --flops states"))
     if not measure:

@@ -14,6 +14,7 @@ from rnode_dyn.costs.evaluations import (
     EvaluationCost,
     NodeCost,
     differentiate,
+    field_cost,
     node_costs,
     node_times,
     stage_cost,
@@ -27,6 +28,9 @@ from rnode_dyn.numerics.stepping.fixed import FixedStep
 
 ASSUMED_STEPS = 4
 """Steps of an adaptive training solve where nothing is known: those of the paper's step of 0.25."""
+
+ASSUMED_GOVERNED_STEPS = 6
+"""Steps that a governor gives a whole flow, where its blocks do not begin with more."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,8 @@ def training_cost(
         batch_size: Samples in the step.
         evaluations: How often an adaptive or governed training solve evaluates the field, about;
             left out, four steps are assumed of adaptive ones, as the paper's fixed step of 0.25
-            makes, and of governed ones those that they begin with. Blocks with fixed steps take
-            no notice.
+            makes, and of governed ones six in the whole flow, or those that they begin with where
+            that is more. Blocks with fixed steps take no notice.
         governed: The blocks whose steps the training chooses.
 
     Example:
@@ -163,8 +167,9 @@ def training_cost(
         >>> cost.blocks[0].counts.forward, cost.forward_flops
         (16, 2097152)
     """
+    share = round(ASSUMED_GOVERNED_STEPS / max(1, len(governed)))
     blocks = [
-        _block_cost(station, batch_size, evaluations, station.flow in governed)
+        _block_cost(station, batch_size, evaluations, share if station.flow in governed else None)
         for station in model.walk()
     ]
     return TrainingCost(batch_size, blocks)
@@ -181,6 +186,16 @@ def matching_flops(model: MultiscaleFlow) -> int:
     return sum(_regression_flops(station) for station in model.walk())
 
 
+def reflow_flops(model: MultiscaleFlow, steps: int = 8) -> int:
+    """Count what a teacher's solve adds to a step of matching again, on one sample.
+
+    Args:
+        model: The flow, of which the teacher is a copy.
+        steps: Runge-Kutta steps of order 4 through each block.
+    """
+    return sum(4 * steps * field_cost(s.flow, s.shape, 1).flops for s in model.walk())
+
+
 def _regression_flops(station: Station) -> int:
     field = deepcopy(station.flow.field).to("meta")
     t, x = torch.zeros(1, device="meta"), torch.zeros(1, *station.shape, device="meta")
@@ -191,15 +206,20 @@ def _regression_flops(station: Station) -> int:
 
 
 def _block_cost(
-    station: Station, batch_size: int, evaluations: int | None, governed: bool
+    station: Station, batch_size: int, evaluations: int | None, governed: int | None
 ) -> BlockCost:
+    """Count a block's cost; ``governed`` are the steps that a governor may come to."""
     flow, solver = station.flow, station.flow.solver
-    adaptive = not isinstance(solver.stepping, FixedStep)
-    if (adaptive or governed) and evaluations is not None:
+    stepping, is_governed = solver.stepping, governed is not None
+    adaptive = not isinstance(stepping, FixedStep)
+    if (adaptive or is_governed) and evaluations is not None:
         solver = with_steps(solver, flow.end_time, steps_for(solver, evaluations))
     elif adaptive:
         solver = with_steps(solver, flow.end_time, ASSUMED_STEPS)
+    elif governed is not None:
+        begun = stepping.count((0.0, flow.end_time))
+        solver = with_steps(solver, flow.end_time, max(governed, begun))
     counts = count_solve(solver, flow.end_time, node_times(flow))
     cost = stage_cost(flow, station.shape, batch_size)
     at_nodes = node_costs(flow, station.shape, batch_size)
-    return BlockCost(cost, counts, adaptive or governed, at_nodes)
+    return BlockCost(cost, counts, adaptive or is_governed, at_nodes)

@@ -81,6 +81,11 @@ def stage_cost(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> 
     return _count(_Make.of(flow), tuple(shape), batch_size, with_penalties)
 
 
+def field_cost(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> EvaluationCost:
+    """Count an evaluation of a block's field alone, on shapes alone."""
+    return _OnShapes(flow, shape, batch_size).state()
+
+
 def node_costs(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> list[NodeCost]:
     """Count the evaluations at the nodes of a block's training, on shapes alone."""
     weights = training_plan(flow).over((0.0, flow.end_time)).values()

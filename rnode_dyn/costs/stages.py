@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rnode_dyn.costs.cost import TrainingCost, matching_flops
+from rnode_dyn.costs.cost import TrainingCost, matching_flops, reflow_flops
 from rnode_dyn.costs.epoch import hours
 from rnode_dyn.costs.text import Rate, clock, unit
 from rnode_dyn.flows.multiscale import MultiscaleFlow
@@ -45,19 +45,23 @@ def stage_figures(
         samples: Samples in an epoch, where they are known.
         rates: How fast a machine computes each objective, where that is known.
     """
-    flops = {
-        "likelihood": round(cost.step_flops / cost.batch_size),
-        "flow-matching": matching_flops(model),
-    }
     return [
         {
             **stage.model_dump(exclude_none=True),
             "batch_size": stage.batch_size or recipe.data.batch_size,
-            "flops_per_image_step": flops[stage.objective],
-            "hours": _hours(recipe, stage, flops[stage.objective], samples, rates or {}),
+            "flops_per_image_step": flops,
+            "hours": _hours(recipe, stage, flops, samples, rates or {}),
         }
         for stage in recipe.train.stages
+        for flops in [_flops(stage, model, cost)]
     ]
+
+
+def _flops(stage: StageRecipe, model: MultiscaleFlow, cost: TrainingCost) -> int:
+    """Operations of a stage's step on one sample, its gradient included."""
+    if stage.objective == "likelihood":
+        return round(cost.step_flops / cost.batch_size)
+    return matching_flops(model) + (reflow_flops(model) if stage.coupling == "reflow" else 0)
 
 
 def _hours(

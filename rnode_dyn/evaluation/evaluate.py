@@ -16,6 +16,7 @@ from rnode_dyn.evaluation.protocol import BlockCost, Protocol, costs_of_blocks
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.standardize import log_scale
+from rnode_dyn.flows.variational import dequantization_of
 from rnode_dyn.numerics.checks import deferred_checks
 from rnode_dyn.numerics.seeding import seeded
 
@@ -28,7 +29,9 @@ class Evaluation:
 
     Attributes:
         samples: How many there were.
-        bits_per_dim: Mean bits per dimension; of dequantized pixels where the data have levels.
+        bits_per_dim: Mean bits per dimension; of dequantized pixels where the data have levels,
+            which bounds those of the pixels; by learned noise, where ``protocol.dequantization``
+            is ``"variational"``.
         bits_per_dim_stderr: Its standard error.
         bits_per_dim_bin_centre: The same figure at the centres of the pixels' bins, which the
             authors' validation printed; ``None`` for continuous data. It is no likelihood of the
@@ -112,7 +115,7 @@ def evaluate(
             raise ValueError("there is no sample to evaluate: the split is empty.")
         blocks = costs_of_blocks(model, tally.passes)
     return tally.evaluation(
-        event, blocks, _protocol(tally, event, blocks, seed, split, split_samples)
+        event, blocks, _protocol(model, tally, event, blocks, seed, split, split_samples)
     )
 
 
@@ -154,6 +157,7 @@ def _like(model: MultiscaleFlow) -> Tensor:
 
 
 def _protocol(
+    model: MultiscaleFlow,
     tally: "_Tally",
     event: Event,
     blocks: list[BlockCost],
@@ -166,7 +170,7 @@ def _protocol(
         samples=sum(map(len, tally.bits)),
         split_samples=split_samples,
         levels=event.levels,
-        dequantization=None if event.levels is None else "uniform",
+        dequantization=None if event.levels is None else dequantization_of(model),
         solvers=list(dict.fromkeys(block.solver for block in blocks)),
         divergences=list(dict.fromkeys(block.divergence for block in blocks)),
         batch_size=max(map(len, tally.bits)),

@@ -43,7 +43,8 @@ class Protocol:
         split_samples: How many the split has; ``None`` where the caller did not say. Fewer scored
             are the first ones, in the data set's own order.
         levels: Values a pixel can take; ``None`` for continuous data.
-        dequantization: ``"uniform"``, or ``None`` for continuous data.
+        dequantization: ``"uniform"``; ``"variational"`` where the noise is learned, so that bits
+            per dimension are a variational bound; ``None`` for continuous data.
         solvers: The blocks' solvers of evaluation in words, each once.
         divergences: How the trace was found, in words, each once.
         batch_size: Samples that were solved together; adaptive steps depend on it a little.

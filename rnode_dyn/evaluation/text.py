@@ -6,6 +6,9 @@ from rich.table import Table
 from rnode_dyn.evaluation.evaluate import Evaluation
 from rnode_dyn.evaluation.protocol import BlockCost, Protocol
 
+_NAMES = {None: "", "uniform": ", uniform dequantized", "variational": ", variational bound"}
+"""What bits per dimension are, by how pixels were dequantized."""
+
 
 def evaluation_text(evaluation: Evaluation) -> Group:
     """Return an evaluation as tables."""
@@ -15,8 +18,7 @@ def evaluation_text(evaluation: Evaluation) -> Group:
 
 
 def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
-    e, pixels = evaluation, evaluation.protocol.levels is not None
-    name = "bits per dim, uniform dequantized" if pixels else "bits per dim"
+    e, name = evaluation, f"bits per dim{_NAMES[evaluation.protocol.dequantization]}"
     rows = [(name, _with_error(e.bits_per_dim, e.bits_per_dim_stderr))]
     if e.bits_per_dim_bin_centre is not None:
         centre = _with_error(e.bits_per_dim_bin_centre, e.bits_per_dim_bin_centre_stderr)

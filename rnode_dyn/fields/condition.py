@@ -5,8 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnode_dyn.numerics.numbers import whole
+from rnode_dyn.numerics.numbers import as_number, whole
 from rnode_dyn.numerics.transforms import within_transform
+
+NO_CLASS = -1
+"""The label of samples of any class, where an embedding has learned what that is."""
 
 _LABEL_WIDTH = 32
 
@@ -22,6 +25,10 @@ class ConditionEmbedding(nn.Module):
         classes: Classes, where conditions are labels instead: whole numbers ``(batch,)`` from 0
             to ``classes`` − 1.
         width: Numbers in the embedding; left out, those of the vector, or 32 for labels.
+        label_dropout: How probably an objective leaves out the label of a training sample, which
+            makes one flow of the densities with and without labels (Ho & Salimans 2022). With
+            more than 0 the label −1 is that of no class, and :class:`~rnode_dyn.GuidedFlow` can
+            be had.
 
     Raises:
         ValueError: if not one of ``condition`` and ``classes`` is given, or a number is none.
@@ -33,7 +40,11 @@ class ConditionEmbedding(nn.Module):
     """
 
     def __init__(
-        self, condition: int | None = None, classes: int | None = None, width: int | None = None
+        self,
+        condition: int | None = None,
+        classes: int | None = None,
+        width: int | None = None,
+        label_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if (condition is None) == (classes is None):
@@ -43,13 +54,14 @@ class ConditionEmbedding(nn.Module):
             )
         self.columns = _count("condition", condition)
         self.classes = _count("classes", classes)
+        self.label_dropout = _dropout(label_dropout, classes)
         wanted = _count("width", width)
         self.width = wanted or self.columns or _LABEL_WIDTH
         self.layers = nn.Sequential(*self._layers(wanted))
 
     def _layers(self, width: int | None) -> list[nn.Module]:
         if self.classes is not None:
-            return [nn.Embedding(self.classes, self.width)]
+            return [nn.Embedding(self.classes + self.knows_no_class, self.width)]
         if self.columns is None or width is None:
             return []
         return [nn.Linear(self.columns, width), nn.SiLU(), nn.Linear(width, width)]
@@ -67,9 +79,18 @@ class ConditionEmbedding(nn.Module):
         self.check(condition)
         return self.embed(condition)
 
+    @property
+    def knows_no_class(self) -> bool:
+        """Whether −1 is a label, that of samples of any class."""
+        return self.label_dropout > 0
+
     def embed(self, condition: Tensor) -> Tensor:
         """Embed conditions that have been checked."""
-        return self.layers(condition if self.classes is None else condition.long())
+        if self.classes is None:
+            return self.layers(condition)
+        # The row of no class is the last, where −1 comes to.
+        labels = condition.long()
+        return self.layers(labels.remainder(self.classes + 1) if self.knows_no_class else labels)
 
     def check(self, condition: object) -> None:
         """Refuse what is no condition of this kind, as :meth:`forward` does."""
@@ -80,7 +101,8 @@ class ConditionEmbedding(nn.Module):
         if self.classes is None:
             self._check_vectors(condition)
         else:
-            _check_labels(condition, self.classes, self.wanted)
+            first = NO_CLASS if self.knows_no_class else 0
+            _check_labels(condition, first, self.classes, self.wanted)
 
     def _check_vectors(self, condition: Tensor) -> None:
         if not condition.is_floating_point():
@@ -105,36 +127,56 @@ class ConditionEmbedding(nn.Module):
     def wanted(self) -> str:
         """What a condition has to be, in words."""
         if self.classes is not None:
+            any_class = f" ({NO_CLASS}: any class)" if self.knows_no_class else ""
             return (
-                f"class labels from 0 to {self.classes - 1}: a tensor (batch,) of whole numbers, "
-                "torch.int64"
+                f"class labels from 0 to {self.classes - 1}{any_class}: a tensor (batch,) of "
+                "whole numbers, torch.int64"
             )
         return f"vectors of {self.columns} numbers: a floating tensor (batch, {self.columns})"
 
     def extra_repr(self) -> str:
         """Show the kind and the width."""
         kind = f"condition={self.columns}" if self.classes is None else f"classes={self.classes}"
-        return f"{kind}, width={self.width}"
+        dropout = f", label_dropout={self.label_dropout:g}" if self.knows_no_class else ""
+        return f"{kind}, width={self.width}{dropout}"
 
 
 def _count(name: str, value: Any) -> int | None:
     return None if value is None else whole("ConditionEmbedding", name, value)
 
 
-def _check_labels(labels: Tensor, classes: int, wanted: str) -> None:
+def _dropout(value: Any, classes: int | None) -> float:
+    number = as_number(value)
+    if number is None or not 0 <= number < 1:
+        raise ValueError(
+            f"ConditionEmbedding: label_dropout is {value!r}; write a number from 0 to below 1, "
+            "such as 0.1."
+        )
+    if number and classes is None:
+        raise ValueError(
+            f"ConditionEmbedding: label_dropout is {value!r}, and conditions are vectors: it is "
+            "for class labels; leave it out."
+        )
+    return float(number)
+
+
+def _check_labels(labels: Tensor, first: int, classes: int, wanted: str) -> None:
     if labels.is_floating_point() or labels.is_complex() or labels.dtype is torch.bool:
         raise TypeError(f"condition is {labels.dtype}; this field takes {wanted}.")
     if labels.dim() != 1:
         raise ValueError(f"condition has shape {tuple(labels.shape)}; this field takes {wanted}.")
     if labels.is_meta or within_transform():
         return  # no number can be read
-    outside = labels[(labels < 0) | (labels >= classes)]
+    outside = labels[(labels < first) | (labels >= classes)]
     if len(outside):
         raise ValueError(f"condition holds the label {int(outside[0])}; this field takes {wanted}.")
 
 
 def embedding_for(
-    condition: int | None, classes: int | None, width: int | None = None
+    condition: int | None,
+    classes: int | None,
+    width: int | None = None,
+    label_dropout: float = 0.0,
 ) -> ConditionEmbedding | None:
     """The embedding of a field that declares ``condition`` or ``classes``; ``None`` for neither.
 
@@ -145,9 +187,9 @@ def embedding_for(
           (layers): Sequential()
         ))
     """
-    if condition is None and classes is None:
+    if condition is None and classes is None and not label_dropout:
         return None
-    return ConditionEmbedding(condition, classes, width)
+    return ConditionEmbedding(condition, classes, width, label_dropout)
 
 
 def embedded(

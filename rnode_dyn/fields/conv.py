@@ -82,6 +82,7 @@ class ConvField(FeedForwardField):
         classes: Classes, where conditions are labels ``(batch,)`` from 0 to ``classes`` − 1.
         embedding: Width of what the condition is embedded in, see
             :class:`~rnode_dyn.ConditionEmbedding`.
+        label_dropout: How probably a training sample's label is left out, likewise.
 
     Example:
         >>> import torch
@@ -98,8 +99,9 @@ class ConvField(FeedForwardField):
         condition: int | None = None,
         classes: int | None = None,
         embedding: int | None = None,
+        label_dropout: float = 0.0,
     ) -> None:
-        embeds = embedding_for(condition, classes, embedding)
+        embeds = embedding_for(condition, classes, embedding, label_dropout)
         width = 0 if embeds is None else embeds.width
         widths = [channels, *hidden, channels]
         super().__init__([TimeConv(i, o, width) for i, o in pairwise(widths)], activation, embeds)

@@ -57,6 +57,7 @@ class MLPField(FeedForwardField):
         classes: Classes, where conditions are labels ``(batch,)`` from 0 to ``classes`` − 1.
         embedding: Width of what the condition is embedded in, see
             :class:`~rnode_dyn.ConditionEmbedding`.
+        label_dropout: How probably a training sample's label is left out, likewise.
 
     Example:
         >>> import torch
@@ -76,10 +77,11 @@ class MLPField(FeedForwardField):
         condition: int | None = None,
         classes: int | None = None,
         embedding: int | None = None,
+        label_dropout: float = 0.0,
     ) -> None:
         shape = tuple(dim) if isinstance(dim, Sequence) else (whole("MLPField", "dim", dim),)
         size = math.prod(shape)
-        embeds = embedding_for(condition, classes, embedding)
+        embeds = embedding_for(condition, classes, embedding, label_dropout)
         width = 0 if embeds is None else embeds.width
         widths = [size, *hidden, size]
         super().__init__([TimeLinear(i, o, width) for i, o in pairwise(widths)], activation, embeds)

@@ -100,6 +100,8 @@ class UNetField(nn.Module):
             with the time's.
         classes: Classes, where conditions are labels ``(batch,)`` from 0 to ``classes`` − 1.
         embedding: Width of what the condition is embedded in; left out, four times the width.
+        label_dropout: How probably a training sample's label is left out, see
+            :class:`~rnode_dyn.ConditionEmbedding`.
 
     Raises:
         ValueError: if the width is no multiple of 8; when called, if the image does not fit.
@@ -124,6 +126,7 @@ class UNetField(nn.Module):
         condition: int | None = None,
         classes: int | None = None,
         embedding: int | None = None,
+        label_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.levels = whole("UNetField", "levels", levels)
@@ -151,7 +154,7 @@ class UNetField(nn.Module):
         self.last = nn.Conv2d(width, channels, kernel_size=3, padding=1)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
-        self.embedding = embedding_for(condition, classes, embedding or features)
+        self.embedding = embedding_for(condition, classes, embedding or features, label_dropout)
         if self.embedding is not None:
             self.from_condition = nn.Linear(self.embedding.width, features)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +17,8 @@ from rnode_dyn.fields.unet import UNetField, check_fits
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.standardize import Standardize, standardizing
-from rnode_dyn.flows.transforms import LogitTransform, Shift, Squeeze, Transform
+from rnode_dyn.flows.transforms import Compose, LogitTransform, Shift, Squeeze, Transform
+from rnode_dyn.flows.variational import VariationalDequantization
 from rnode_dyn.recipe.block_parts import ALGORITHMS as ALGORITHMS
 from rnode_dyn.recipe.block_parts import SENSITIVITIES as SENSITIVITIES
 from rnode_dyn.recipe.block_parts import (
@@ -28,6 +30,9 @@ from rnode_dyn.recipe.block_parts import (
 )
 from rnode_dyn.recipe.errors import Problem, RecipeError
 from rnode_dyn.recipe.schema import FieldRecipe, Recipe, ScaleParts, ScaleRecipe
+
+_Given = Mapping[str, Any]
+"""What a field is built with for the data's condition."""
 
 
 def describe_event(recipe: Recipe) -> Event:
@@ -162,13 +167,15 @@ def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
     return flow.double() if recipe.train.precision == "64-true" else flow
 
 
-def _condition_of(recipe: Recipe, event: Event) -> dict[str, int | None]:
+def _condition_of(recipe: Recipe, event: Event) -> _Given:
     """What a field is built with for the event's condition; nothing where there is none."""
     if not event.is_conditional:
         return {}
     table = recipe.model.condition
-    width = None if table is None else table.embedding
-    return {"condition": event.columns, "classes": event.classes, "embedding": width}
+    given: _Given = {"condition": event.columns, "classes": event.classes}
+    if table is None:
+        return given
+    return {**given, "embedding": table.embedding, "label_dropout": table.dropout or 0.0}
 
 
 def _units_of_condition(recipe: Recipe, event: Event) -> Transform | None:
@@ -213,7 +220,7 @@ def _build_scale(
     parts: ScaleParts,
     scale: ScaleRecipe,
     shape: tuple[int, ...],
-    given: Mapping[str, int | None],
+    given: _Given,
 ) -> tuple[Scale, tuple[int, ...]]:
     """Build one scale; return it with the shape of what goes on to the next."""
     end_time = recipe.model.end_time
@@ -233,7 +240,7 @@ def _build_scale(
 
 
 def _build_block(
-    parts: ScaleParts, shape: tuple[int, ...], end_time: float, given: Mapping[str, int | None]
+    parts: ScaleParts, shape: tuple[int, ...], end_time: float, given: _Given
 ) -> RegularizedFlow:
     sensitivity = build_sensitivity(parts.solver)
     evaluation = parts.divergence.eval
@@ -263,9 +270,7 @@ class MisfitError(ValueError):
         self.key = key
 
 
-def build_field(
-    field: FieldRecipe, shape: Sequence[int], given: Mapping[str, int | None] | None = None
-) -> nn.Module:
+def build_field(field: FieldRecipe, shape: Sequence[int], given: _Given | None = None) -> nn.Module:
     """Build a field for samples of this shape.
 
     Args:
@@ -290,9 +295,7 @@ def build_field(
     return _build_unet(field, shape, given or {})
 
 
-def _build_unet(
-    field: FieldRecipe, shape: Sequence[int], given: Mapping[str, int | None]
-) -> UNetField:
+def _build_unet(field: FieldRecipe, shape: Sequence[int], given: _Given) -> UNetField:
     assert field.width is not None  # the schema's defaults
     assert field.levels is not None
     try:
@@ -307,6 +310,31 @@ def _build_unet(
 def _build_preprocess(recipe: Recipe, event: Event) -> Transform | None:
     if recipe.data.standardize:
         return Standardize(torch.zeros(event.shape), torch.ones(event.shape))
+    steps = [_build_dequantization(recipe, event), _build_shades(recipe, event)]
+    there = [step for step in steps if step is not None]
+    return Compose(there) if len(there) > 1 else next(iter(there), None)
+
+
+def _build_dequantization(recipe: Recipe, event: Event) -> Transform | None:
+    """What learns the noise, if that is asked for; uniform noise needs nothing."""
+    given, key = recipe.data.dequantization, "data.dequantization"
+    if given is None:
+        return None
+    if event.levels is None:
+        what = "has continuous values, no pixels between which there would be gaps: drop it"
+        raise _problem(recipe, key, f"{recipe.data.dataset} {what}")
+    if given == "uniform":
+        return None
+    if recipe.train.precision == "bf16-true":
+        raise _problem(recipe, key, "noise within a bin needs 32 bits: say bf16-mixed or 32-true")
+    try:
+        return VariationalDequantization(event.shape, event.levels)
+    except ValueError as error:
+        raise _problem(recipe, key, str(error)) from error
+
+
+def _build_shades(recipe: Recipe, event: Event) -> Transform | None:
+    """What takes the unit cube to where a flow begins."""
     alpha = recipe.model.logit_alpha
     if alpha is None:
         return None

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from rnode_dyn.recipe.names import BadFileName, ConditionName, DatasetName
+from rnode_dyn.recipe.names import BadFileName, ConditionName, DatasetName, DequantizationName
 from rnode_dyn.recipe.tables import Count, NonNegativeInt, Table, Text, broken_rule
 
 _ONLY_WITH = {
@@ -39,6 +39,9 @@ class DataRecipe(Table):
 
     levels: Annotated[int, Field(ge=2)] | None = None
     """Values a pixel can take, such as 256; absent: the data set's own, if it has any."""
+
+    dequantization: DequantizationName | None = None
+    """How pixels become continuous: `"variational"` learns the noise; absent: uniformly."""
 
     channels: Count | None = None
     """Channels of the images; only with `dataset = "fake"` or `"folder"`."""

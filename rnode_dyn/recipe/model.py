@@ -71,6 +71,9 @@ class ConditionRecipe(Table):
     embedding: Count | None = None
     """Numbers that a condition is embedded in; absent: vectors as they are, labels in 32."""
 
+    dropout: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """How probably a training label is left out, for guidance; only with `data.condition`."""
+
 
 class RegularizersRecipe(Table):
     """Weights of the penalties along the trajectory; 0 turns one off."""

@@ -26,6 +26,7 @@ DATASETS: tuple[str, ...] = get_args(DatasetName)
 BadFileName = Literal["refuse", "skip"]
 
 ConditionName = Literal["label"]
+DequantizationName = Literal["uniform", "variational"]
 FieldKind = Literal["conv", "mlp", "unet"]
 ActivationName = Literal["softplus", "tanh", "elu", "silu", "sigmoid"]
 
@@ -91,7 +92,7 @@ OPTIMIZERS = (
 
 LoggerKind = Literal["csv", "tensorboard", "wandb", "mlflow"]
 ObjectiveName = Literal["likelihood", "flow-matching"]
-CouplingName = Literal["independent", "minibatch-ot"]
+CouplingName = Literal["independent", "minibatch-ot", "reflow"]
 TimesName = Literal["uniform", "stratified", "logit-normal"]
 AcceleratorName = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
 PrecisionName = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]

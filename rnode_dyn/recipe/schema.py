@@ -135,6 +135,14 @@ class Recipe(Table):
         return self
 
     @model_validator(mode="after")
+    def _labels_are_there_to_be_left_out(self) -> Self:
+        dropout = None if self.model.condition is None else self.model.condition.dropout
+        if dropout is not None and self.data.condition is None:
+            reason = "columns are no labels, of which some could be left out: drop it"
+            raise broken_rule("model.condition.dropout", reason, dropout)
+        return self
+
+    @model_validator(mode="after")
     def _governor_has_steps_to_govern(self) -> Self:
         governed = self.governed_scales
         if self.train.governor is not None and not governed:
@@ -145,6 +153,15 @@ class Recipe(Table):
             key = f"model.scale.{governed[0]}.solver.step" if own else "solver.step"
             reason = "no stage solves the flow: say a number, or add a stage of the likelihood"
             raise broken_rule(key, reason, "auto")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_matched_again_goes_whole(self) -> Self:
+        splits = self.model.scales not in (None, 1) or any(s.split for s in self.model.scale)
+        for number, stage in enumerate(self.train.stage):
+            if splits and stage.coupling == "reflow":
+                reason = "the flow's pairs are of samples that no scale splits: say scales = 1"
+                raise broken_rule(f"train.stage.{number}.coupling", reason, "reflow")
         return self
 
     @model_validator(mode="after")

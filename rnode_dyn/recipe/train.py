@@ -68,13 +68,16 @@ class StageRecipe(Table):
     """Training points per step, device and accumulated part; absent: `[data]`'s."""
 
     coupling: CouplingName | None = _default_when_matching("independent")
-    """Which noise belongs to which sample; only with `objective = "flow-matching"`."""
+    """Which noise belongs to which sample: `"reflow"` takes the flow's own, of the stage before."""
 
     times: TimesName | None = _default_when_matching("stratified")
     """How times are drawn; only with `objective = "flow-matching"`."""
 
     pace: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = _default_when_matching(1.0)
     """How fast paths begin, 1 being even; only with `objective = "flow-matching"`."""
+
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay per step of the running mean of the weights; absent: `[train]`'s."""
 
     @property
     def has_length(self) -> bool:
@@ -221,7 +224,7 @@ class TrainRecipe(Table):
         return tuple(self._completed(stage) for stage in self.stage or (StageRecipe(),))
 
     def _completed(self, stage: StageRecipe) -> StageRecipe:
-        shared = ["learning_rate", "warmup_steps", "schedule"]
+        shared = ["learning_rate", "warmup_steps", "schedule", "ema"]
         names = shared if stage.has_length else [*shared, *LENGTH_KEYS]
         absent = [name for name in names if getattr(stage, name) is None]
         return stage.model_copy(update={name: getattr(self, name) for name in absent})
@@ -231,6 +234,13 @@ class TrainRecipe(Table):
         for start, reason in NO_STRATEGIES.items():
             if self.strategy.startswith(start):
                 raise broken_rule("strategy", reason, self.strategy)
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_a_flow_to_match_again(self) -> Self:
+        if self.stage and self.stage[0].coupling == "reflow":
+            reason = "there is no flow yet that has pairs: a stage before it has to train one"
+            raise broken_rule("stage.0.coupling", reason, "reflow")
         return self
 
     @model_validator(mode="after")

@@ -30,11 +30,13 @@ class Drawing(ABC):
         temperatures: Standard deviations of the noise that they start from.
         condition: What all of them are conditional on: a label, or numbers; left out, of labels
             each in turn.
+        guidance: How far they go beyond their class; left out, as far as the data do.
     """
 
     count: int
     temperatures: tuple[float, ...]
     condition: int | tuple[float, ...] | None = None
+    guidance: float | None = None
     prefix: ClassVar[str] = "samples"
     suffixes: ClassVar[tuple[str, ...]] = (".png", ".jpg", ".jpeg")
 
@@ -46,10 +48,11 @@ class Drawing(ABC):
 
     @property
     def _given(self) -> str:
+        guided = "" if self.guidance is None else f"guided-{self.guidance:g}-"
         if self.condition is None:
-            return ""
+            return guided
         numbers = (self.condition,) if isinstance(self.condition, int) else self.condition
-        return f"given-{'-'.join(f'{number:g}' for number in numbers)}-"
+        return f"given-{'-'.join(f'{number:g}' for number in numbers)}-{guided}"
 
     @property
     def _as_tensor(self) -> Tensor | None:
@@ -81,6 +84,9 @@ class Panels(Drawing):
         data, notes = real_samples(recipe, self.count, "images")
         given = self._as_tensor
         panels = draw_panels(model, event, self.count, self.temperatures, seed, data, given)
+        if self.guidance is not None:
+            says = f"guidance {self.guidance:g}"
+            panels = {k if k == "data" else f"{k}, {says}": v for k, v in panels.items()}
         by_class = given is None and event.classes is not None
         save_panels(panels, path, row_length(event, self.count) if by_class else None)
         return notes

@@ -62,7 +62,7 @@ def _cells(run: RunRecord, name: str) -> list[str]:
     scored = number(bits, ".3f") if error is None else f"{number(bits, '.3f')} ± {error:.3f}"
     return [
         name,
-        scored,
+        f"{scored}{_bound(summary)}",
         number(summary.get("bits_per_dim_bin_centre"), ".3f"),
         number(summary.get("nfe_forward"), ",.4g"),
         number(summary.get("jacobian_frobenius"), ".4g"),
@@ -72,6 +72,12 @@ def _cells(run: RunRecord, name: str) -> list[str]:
         _seconds(summary),
         str((summary.get("versions") or {}).get("device", _NONE)),
     ]
+
+
+def _bound(summary: dict[str, Any]) -> str:
+    """What is said of bits per dimension that learned noise bounds."""
+    learned = summary.get("dequantization") == "variational"
+    return ", a variational bound" if learned else ""
 
 
 def _unfinished(run: RunRecord, name: str) -> list[str]:

@@ -65,6 +65,7 @@ def summarize(
     figures = evaluation.as_dict()
     return {
         **{name: figures[name] for name in _REPORTED},
+        "dequantization": evaluation.protocol.dequantization,
         "parameters": count_parameters(model),
         "train_steps": train_steps,
         "wall_clock_s": round(wall_clock_s, 2),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rnode_dyn._notebook import shown_by
 from rnode_dyn.flows.distribution import FlowDistribution
+from rnode_dyn.flows.guidance import GuidedFlow
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.build import describe_event
 from rnode_dyn.recipe.schema import Recipe
@@ -41,13 +42,21 @@ class Run:
 
     _repr_html_ = shown_by("run_html")
 
-    def distribution(self, temperature: float = 1.0) -> FlowDistribution:
+    def distribution(
+        self, temperature: float = 1.0, guidance: float | None = None
+    ) -> FlowDistribution:
         """Return the flow as a distribution of data.
 
         Args:
             temperature: Standard deviation of the latent variable when sampling.
+            guidance: How far samples go beyond their class, see :class:`~rnode_dyn.GuidedFlow`;
+                left out, as far as the data do. With it there are no densities.
+
+        Raises:
+            ValueError: if the flow was trained without ``model.condition.dropout``.
         """
-        return FlowDistribution(self.flow, self.flow.event_shape, temperature)
+        flow = self.flow if guidance is None else GuidedFlow(self.flow, guidance)
+        return FlowDistribution(flow, self.flow.event_shape, temperature)
 
     def score(
         self,

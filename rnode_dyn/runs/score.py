@@ -28,7 +28,7 @@ class Score(NamedTuple):
     Attributes:
         log_prob: Log-density in nats: of a continuous sample; of pixels that of
             u = (pixel + noise)/levels in the unit cube, a lower bound of the pixels' own but for
-            dims · log(levels).
+            dims · log(levels): the variational one where a flow has learned the noise.
         bits_per_dim: The same in bits per dimension of what was given, pixels or numbers.
         stderr: Standard error of ``log_prob`` over the probes: 0 where nothing is drawn, NaN where
             there was a single probe.

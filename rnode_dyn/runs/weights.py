@@ -68,11 +68,12 @@ def as_begun(folder: RunFolder, recipe: Recipe) -> Recipe:
 
 def _overridden(folder: RunFolder, overrides: Iterable[str], tell: Callable[[str], None]) -> Recipe:
     recipe, own = recipe_of(folder, overrides, tell=tell), recipe_of(folder)
-    if recipe.data.standardize != own.data.standardize:
-        raise RunError(
-            f"data.standardize is part of the flow in {folder.path}, and cannot be changed any "
-            "more: leave it out."
-        )
+    for key in ("standardize", "dequantization"):
+        if getattr(recipe.data, key) != getattr(own.data, key):
+            raise RunError(
+                f"data.{key} is part of the flow in {folder.path}, and cannot be changed any "
+                "more: leave it out."
+            )
     return recipe
 
 

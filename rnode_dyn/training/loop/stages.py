@@ -17,6 +17,7 @@ from rnode_dyn.runs.checkpoints import read_checkpoint
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.history import RunLogger
 from rnode_dyn.runs.past import Past
+from rnode_dyn.runs.weights import load_flow
 from rnode_dyn.training.loop.keeper import Keeper
 from rnode_dyn.training.loop.lost import naming_lost_processes
 from rnode_dyn.training.loop.module import FlowTraining
@@ -25,6 +26,7 @@ from rnode_dyn.training.loop.trainer import quiet_lightning
 from rnode_dyn.training.objectives.base import Objective
 from rnode_dyn.training.objectives.flow_matching import FlowMatching
 from rnode_dyn.training.objectives.likelihood import Likelihood
+from rnode_dyn.training.objectives.reflow import Reflow
 
 
 class Trained(NamedTuple):
@@ -75,7 +77,7 @@ def train_stages(
         module = FlowTraining(
             model,
             splits.event,
-            build_objective(stage),
+            build_objective(stage, _teacher(folder, stage, number)),
             optimizer_settings(recipe, stage),
             past,
             recipe.train.on_nonfinite,
@@ -104,8 +106,12 @@ def train_stages(
     return Trained(past, device, skipped, most_bits, precision, before_s)
 
 
-def build_objective(stage: StageRecipe) -> Objective:
+def build_objective(stage: StageRecipe, teacher: MultiscaleFlow | None = None) -> Objective:
     """Build what a stage minimises.
+
+    Args:
+        stage: The stage.
+        teacher: The flow whose pairs are matched, where that is the stage's coupling.
 
     Example:
         >>> from rnode_dyn.recipe.schema import StageRecipe
@@ -114,9 +120,17 @@ def build_objective(stage: StageRecipe) -> Objective:
     """
     if stage.objective == "likelihood":
         return Likelihood()
-    return FlowMatching(
-        stage.coupling or "independent", stage.times or "stratified", stage.pace or 1.0
-    )
+    times, pace = stage.times or "stratified", stage.pace or 1.0
+    if teacher is not None:
+        return Reflow(times=times, pace=pace, teacher=teacher)
+    return FlowMatching(stage.coupling or "independent", times, pace)  # type: ignore[arg-type]
+
+
+def _teacher(folder: RunFolder, stage: StageRecipe, number: int) -> MultiscaleFlow | None:
+    """Return the flow as the stage before has left it, where its pairs are matched."""
+    if stage.coupling != "reflow":
+        return None
+    return load_flow(folder, folder.stage_checkpoint(number - 1).stem)[1]
 
 
 def data_module(

@@ -138,8 +138,9 @@ def _callbacks(recipe: Recipe, number: int, folder: RunFolder, console: Console)
     if recipe.samples.every is not None:
         callbacks.append(SampleGrids(recipe, folder.samples))
     callbacks.append(LiveReport(folder))
-    if recipe.train.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=recipe.train.ema))
+    decay = stages[number].ema
+    if decay is not None:
+        callbacks.append(EMAWeightAveraging(decay=decay))
     return callbacks
 
 

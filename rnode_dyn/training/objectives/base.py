@@ -4,12 +4,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from rnode_dyn.data.splits import Event
+from rnode_dyn.fields.condition import NO_CLASS, ConditionEmbedding
 from rnode_dyn.flows.given import check_kind
 from rnode_dyn.flows.multiscale import MultiscaleFlow, as_multiscale
 from rnode_dyn.flows.regularized import RegularizedFlow
+from rnode_dyn.flows.share import drawn
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,33 @@ def as_trained(model: nn.Module, u: Tensor, event: Event | None) -> tuple[Multis
         check_kind(u, model.parameters())
         event = Event(tuple(u.shape[1:]))
     return as_multiscale(model, event.shape), event
+
+
+def with_labels_left_out(
+    model: MultiscaleFlow, u: Tensor, condition: Tensor | None
+) -> Tensor | None:
+    """Return labels, some of them that of no class, as often as the fields' embeddings say.
+
+    Only in training mode; a step that is taken in parts leaves out the same labels as at once.
+
+    Args:
+        model: The flow.
+        u: The data that the labels are of, ``(batch, *event)``.
+        condition: The labels, or what else the samples are conditional on; or ``None``.
+
+    Example:
+        >>> from rnode_dyn import MLPField, Scale
+        >>> field = MLPField(2, classes=3, label_dropout=0.999)
+        >>> flow = MultiscaleFlow((2,), [Scale([RegularizedFlow(field)])])
+        >>> with_labels_left_out(flow, torch.zeros(2, 2), torch.tensor([1, 2]))
+        tensor([-1, -1])
+    """
+    rates = [p.label_dropout for p in model.modules() if isinstance(p, ConditionEmbedding)]
+    if condition is None or not any(rates) or not any(b.training for b in model.blocks):
+        return condition
+    left_out = drawn(_one_number_each, u, axis=0) < max(rates)
+    return condition.masked_fill(left_out.to(condition.device), NO_CLASS)
+
+
+def _one_number_each(like: Tensor) -> Tensor:
+    return torch.rand(len(like), device=like.device)

@@ -16,7 +16,12 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.share import drawn
 from rnode_dyn.flows.straight_paths import Leg, legs
-from rnode_dyn.training.objectives.base import Loss, Objective, as_trained
+from rnode_dyn.training.objectives.base import (
+    Loss,
+    Objective,
+    as_trained,
+    with_labels_left_out,
+)
 
 Coupling = Literal["independent", "minibatch-ot"]
 Times = Literal["uniform", "stratified", "logit-normal"]
@@ -80,16 +85,29 @@ class FlowMatching(Objective):
     ) -> Loss:
         """Return the mean squared error of the velocities, in units of z − a, over the blocks."""
         model, _ = as_trained(model, u, event)
-        condition = model.enter_condition(condition)
+        condition = model.enter_condition(with_labels_left_out(model, u, condition))
         with torch.no_grad():
             data = model.enter(u).z.flatten(1)
             route = self.route(model, data.device)
-            noise = drawn(torch.randn_like, data)
-            if self.coupling == "minibatch-ot":
-                noise = exchanged(data, noise, legs(model, data.device), condition)
+            noise = self.noise_for(model, data, condition)
         errors = [self._error(leg, data, noise, condition) for leg in route]
         value = torch.stack(errors).mean()
         return Loss(value, {"matching": value.detach()})
+
+    def noise_for(
+        self, model: MultiscaleFlow, data: Tensor, condition: Tensor | None = None
+    ) -> Tensor:
+        """Return the noise at which each path ends, ``(batch, dimension)``.
+
+        Args:
+            model: The flow that is trained.
+            data: Where the paths start, as the first block sees them, ``(batch, dimension)``.
+            condition: A row a sample, as the blocks see it.
+        """
+        noise = drawn(torch.randn_like, data)
+        if self.coupling == "independent":
+            return noise
+        return exchanged(data, noise, legs(model, data.device), condition)
 
     def route(self, model: MultiscaleFlow, device: torch.device) -> list[Leg]:
         """Return the paths' legs; a subclass may lay other paths, or leave blocks out of a step."""

@@ -12,7 +12,12 @@ from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
-from rnode_dyn.training.objectives.base import Loss, Objective, as_trained
+from rnode_dyn.training.objectives.base import (
+    Loss,
+    Objective,
+    as_trained,
+    with_labels_left_out,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Likelihood(Objective):
     ) -> Loss:
         """Solve the flow on ``u``, and price where it went and how."""
         model, event = as_trained(model, u, event)
+        condition = with_labels_left_out(model, u, condition)
         result, weighted = model.forward_weighted(u, condition)
         if self.regularizers is not None:
             weighted = self._weigh(result.penalties, torch.zeros_like(result.log_det))
