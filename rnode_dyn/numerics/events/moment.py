@@ -52,7 +52,8 @@ def moment_of(event: Event, t: Tensor, x: Tensor, slope: Callable[[], Tensor]) -
     value = event.values(t, x) if torch.is_grad_enabled() else t
     if not (value.requires_grad or x.requires_grad):
         return Moment(t, x, torch.zeros_like(t))
-    rate = slope()
+    with torch.no_grad():  # it comes with a delay, whose value is zero
+        rate = slope()
     time = t
     if value.requires_grad:
         time = _Crossing.apply(t, value, speed_of(event, t, x, rate))
