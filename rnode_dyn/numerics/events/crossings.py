@@ -85,7 +85,7 @@ class CrossingFinder:
         """
         found: list[Crossing] = []
         ends = []
-        for index, event in enumerate(self.events):
+        for index in range(len(self.events)):
             sides = self._rough_sides(index, step)
             end = sides[-1].copy()
             moved = ((sides[:-1] * sides[1:] < 0) | (sides[1:] == 0)).any(0)
@@ -127,7 +127,9 @@ class CrossingFinder:
             chosen = np.flatnonzero(wanted)
             if len(chosen):
                 bracket = (float(low), float(high))
-                theta = self._locate(event, part.take(chosen), bracket, before[chosen], value[chosen])
+                theta = self._locate(
+                    event, part.take(chosen), bracket, before[chosen], value[chosen]
+                )
                 found.append(Crossing(index, positions[chosen], theta))
         return found, sides[-1]
 
