@@ -103,10 +103,12 @@ class CrossingFinder:
         fractions = points_within(event)
         if not len(fractions):
             return _sides(before, [at_end])
+        # Not without a graph: the field at the end that this evaluates is the next step's first.
+        guesses = step.cubic(fractions)
         with torch.no_grad():
             between = [
                 on_host(event.values(times_like(stretch.at(theta), x), x))
-                for theta, x in zip(fractions, step.cubic(fractions), strict=True)
+                for theta, x in zip(fractions, guesses, strict=True)
             ]
         return _sides(before, [*between, at_end])
 
@@ -115,7 +117,7 @@ class CrossingFinder:
         self, index: int, step: SampleStep, positions: np.ndarray
     ) -> tuple[list[Crossing], np.ndarray]:
         """What samples cross that were seen to change sides, and their sides at the end."""
-        event, part = self.events[index], step.take(positions)
+        event, part = self.events[index], step.without_graph().take(positions)
         ends = np.array([0.0, *points_within(event), 1.0])
         values = [self._along(event, part, np.full(len(positions), s)) for s in ends[1:]]
         sides = _sides(self.side[index, part.stretch.samples], values)

@@ -15,10 +15,13 @@ from rnode_dyn.numerics.numbers import wants_gradient
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.by_sample import discrete_by_sample
+from rnode_dyn.numerics.sensitivity.checkpointed import CheckpointedAdjoint
 from rnode_dyn.numerics.sensitivity.discrete import DiscreteAdjoint
 from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
+from rnode_dyn.numerics.sensitivity.recomputed import RecomputedSteps
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
+from rnode_dyn.numerics.stepping.by_sample.step import Maker, make_step
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
 
@@ -82,13 +85,13 @@ class EventSearch(Sensitivity):
         """
         _refuse_other_algorithms(integrator)
         field = SampleField(CountedField(problem, stats), len(problem.x0))
-        if isinstance(self.sensitivity, DiscreteAdjoint) or not torch.is_grad_enabled():
-            refuse_opaque_steps(problem, integrator)
-            watch = self._watch(problem, integrator, field)
-            x = discrete_by_sample(problem, integrator, times, field, watch)
-            found = watch.found
-        else:
+        if torch.is_grad_enabled() and not self._differentiates_steps:
             x, found = self._by_legs(problem, integrator, times, field)
+        else:
+            refuse_opaque_steps(problem, integrator)
+            watch, make = self._watch(problem, integrator, field), self._maker(problem, stats)
+            x = discrete_by_sample(problem, integrator, times, field, watch, make)
+            found = watch.found
         if self.happened is None:
             self.happened = self._read(found, problem.x0)
         return x
@@ -107,6 +110,19 @@ class EventSearch(Sensitivity):
             x = discrete_by_sample(problem, integrator, times, field, watch)
         legs = Legs(problem, integrator, self.sensitivity, self.events, field)
         return legs.run(itinerary.with_saved(times, x), len(times)), legs.found
+
+    @property
+    def _differentiates_steps(self) -> bool:
+        """Whether the gradient is that of the steps that each sample makes by itself."""
+        return isinstance(self.sensitivity, DiscreteAdjoint) or (
+            isinstance(self.sensitivity, CheckpointedAdjoint) and self.sensitivity.every == 1
+        )
+
+    def _maker(self, problem: ODEProblem, stats: SolveStats) -> Maker:
+        """What makes the steps: it lets autograd keep no more of them than it must."""
+        if torch.is_grad_enabled() and isinstance(self.sensitivity, CheckpointedAdjoint):
+            return RecomputedSteps(problem, stats).make
+        return make_step
 
     def _watch(
         self,

@@ -98,6 +98,18 @@ class SampleStep:
         stretch = self.stretch.take(positions)
         return SampleStep(stretch, taken, StretchedField(self.rhs.field, stretch))
 
+    def without_graph(self) -> "SampleStep":
+        """Return a copy cut off from autograd's record, for whoever only looks.
+
+        What dense output evaluates for it is kept by the copy alone: without a graph it must not
+        come into a step that has one.
+        """
+        unit = self.unit
+        x0, x1, *slopes = (tensor.detach() for tensor in (unit.x0, unit.x1, *unit.slopes))
+        end = None if unit.end_slope is None else unit.end_slope.detach()
+        bare = replace(unit, x0=x0, x1=x1, slopes=tuple(slopes), error=None, end_slope=end)
+        return SampleStep(self.stretch, bare, self.rhs)
+
     def at(self, algorithm: Algorithm, theta: Fractions) -> Tensor:
         """Return the states at fractions of the whole step, ``(n, *event)``."""
         return algorithm.interpolate_each(self.rhs, self.unit, theta)
@@ -118,6 +130,21 @@ class SampleStep:
         first, last = fractions * (1 - fractions) ** 2, fractions * fractions * (fractions - 1)
         weights = times_like(np.stack([np.ones_like(rise), rise, first, last], 1), unit.x0)
         return torch.tensordot(weights, torch.stack(parts).detach(), dims=1)
+
+
+class Maker(Protocol):
+    """What makes steps: :func:`make_step`, or what makes them differentiable in its own way."""
+
+    def __call__(
+        self,
+        algorithm: Algorithm,
+        field: SampleField,
+        stretch: Stretch,
+        x: Tensor,
+        slope: Tensor | None,
+    ) -> SampleStep:
+        """Make one step."""
+        ...
 
 
 class Watcher(Protocol):
