@@ -209,7 +209,7 @@ def test_what_a_step_costs(algorithm: Algorithm) -> None:
         assert (stats.nfe, stats.nsolve) == (32, 32)
     else:  # a linear problem is solved by one iteration, which a second one may confirm
         stages = len(algorithm.rows)
-        assert stats.nfe == 4 + stats.nsolve
+        assert stats.nfe == 1 + stats.nsolve  # a step ends with the slope of its last stage
         assert 4 * stages <= stats.nsolve <= 8 * stages
 
 
@@ -311,7 +311,7 @@ def test_second_derivatives_through_newton_are_refused(algorithm: Algorithm) -> 
     x0 = float64([[0.5]]).requires_grad_()
     end = solve(ODEProblem(lambda t, x: -(x**3), x0, (0.0, 1.0)), Solver(algorithm, FixedStep(0.5)))
     (first,) = torch.autograd.grad(end.x[-1].sum(), x0, create_graph=True)
-    with pytest.raises(RuntimeError, match="twice"):
+    with pytest.raises(RuntimeError, match=r"first derivatives.*Rodas5P\(\).*twice"):
         first.sum().backward()
 
 
