@@ -32,8 +32,11 @@ from .flows.regularizers import KineticEnergy as KineticEnergy
 from .flows.regularizers import Regularizer as Regularizer
 from .flows.regularizers import TotalDerivative as TotalDerivative
 from .flows.result import FlowResult as FlowResult
+from .flows.solver_estimates import ErrorEstimate as ErrorEstimate
+from .flows.solver_estimates import Stiffness as Stiffness
 from .flows.standardize import Standardize as Standardize
 from .flows.taylor import TaylorDerivative as TaylorDerivative
+from .flows.trajectory_polynomial import TrajectoryPolynomial as TrajectoryPolynomial
 from .flows.transforms import Compose as Compose
 from .flows.transforms import LogitTransform as LogitTransform
 from .flows.transforms import Shift as Shift
