@@ -14,6 +14,8 @@ from .fields.conv import ConvField as ConvField
 from .fields.frozen_noise import FrozenNoise as FrozenNoise
 from .fields.mlp import MLPField as MLPField
 from .fields.unet import UNetField as UNetField
+from .flows.augmented_flow import Augmented as Augmented
+from .flows.augmented_flow import Bound as Bound
 from .flows.distribution import FlowDistribution as FlowDistribution
 from .flows.distribution import LogProb as LogProb
 from .flows.divergence import Divergence as Divergence

@@ -15,7 +15,7 @@ from rnode_dyn.costs.evaluations import (
     NodeCost,
     differentiate,
     node_costs,
-    node_times,
+    saved_times,
     stage_cost,
     under_zeros,
 )
@@ -199,7 +199,7 @@ def _block_cost(
         solver = with_steps(solver, flow.end_time, steps_for(solver, evaluations))
     elif adaptive:
         solver = with_steps(solver, flow.end_time, ASSUMED_STEPS)
-    counts = count_solve(solver, flow.end_time, node_times(flow))
+    counts = count_solve(solver, flow.end_time, saved_times(flow))
     cost = stage_cost(flow, station.shape, batch_size)
     at_nodes = node_costs(flow, station.shape, batch_size)
     return BlockCost(cost, counts, adaptive or governed, at_nodes)

@@ -89,8 +89,8 @@ class RegularizedODE(Penalised):
         self.solver = Solver() if solver is None else solver
         # Of those without weight nothing would be seen.
         self.regularizers = tuple(r for r in regularizers if r.weight > 0)
-        check_solve_penalties(self.regularizers, [self.solver])
         self.end = checked_end(end_time)
+        check_solve_penalties(self.regularizers, [self.solver], self.end)
         given = HutchinsonDivergence() if divergence is None else divergence
         self.divergence = given if self._needs_products else NoDivergence()
         self.augment = _checked_augment(augment)

@@ -34,9 +34,9 @@ def solve_penalised(
         solve; and what the solve cost.
 
     Raises:
-        ValueError: if a penalty does not go with the solver.
+        ValueError: if a penalty does not go with the solver or the times.
     """
-    solver = _watching_steps(solver, dynamics)
+    solver = _watching_steps(solver, dynamics, problem)
     looks = [_Look(p, problem) for p in dynamics.regularizers if isinstance(p, StatesPenalty)]
     asked = {as_number(t): t for t in [*(t for look in looks for t in look.times), *times]}
     ahead = sorted(asked, key=lambda t: problem.direction * t)  # type: ignore[operator]
@@ -77,11 +77,12 @@ def _as_row(found: dict[Regularizer, Tensor], dynamics: AugmentedField, like: Te
     return pad(torch.stack(columns, 1), (before, like.shape[1] - before - len(columns)))
 
 
-def _watching_steps(solver: Solver, dynamics: AugmentedField) -> Solver:
+def _watching_steps(solver: Solver, dynamics: AugmentedField, problem: ODEProblem) -> Solver:
     """The same solver, whose steps add what penalties say of them."""
     watching = [p for p in dynamics.regularizers if isinstance(p, StepPenalty)]
     for penalty in watching:
         penalty.check_solver(solver)
+        penalty.check_times(problem.t_span)
     if not watching or not isinstance(solver.algorithm, ExplicitRungeKutta):
         return solver
     return replace(solver, algorithm=_PenalisedSteps(solver.algorithm, dynamics, watching))
@@ -139,5 +140,5 @@ class _PenalisedSteps(Algorithm):
         return MadeStep(self.method.tableau, step.dt, states, controlled)
 
     def interpolate(self, rhs: RightHandSide, step: Step, t: float) -> Tensor:
-        """State at a time within ``step``, by the method itself; the penalties are not there yet."""
+        """State at a time within ``step``, by the method; the penalties come at its end."""
         return self.method.interpolate(rhs, step, t)

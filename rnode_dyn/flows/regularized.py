@@ -99,7 +99,7 @@ class RegularizedFlow(NeuralODE):
         self.end = checked_end(end_time)
         quadratures = (quadrature, penalty_quadrature, eval_quadrature)
         check_quadratures(*quadratures, bool(regularizers), isinstance(self.end, Tensor))
-        check_solve_penalties(regularizers, (solver, eval_solver), quadratures)
+        check_solve_penalties(regularizers, (solver, eval_solver), self.end, quadratures)
         self.quadrature = Quadrature() if quadrature is None else quadrature
         self.penalty_quadrature = penalty_quadrature
         self.eval_quadrature = Quadrature() if eval_quadrature is None else eval_quadrature

@@ -13,6 +13,7 @@ from rnode_dyn.flows.regularizers import Regularizer
 from rnode_dyn.flows.share import drawn_in_common
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
 from rnode_dyn.numerics.algorithms.tableau import ButcherTableau
+from rnode_dyn.numerics.numbers import wants_gradient
 from rnode_dyn.numerics.solve import Solver
 
 # How near to the ends of its part of the span a random time may come.
@@ -29,8 +30,11 @@ class SolvePenalty(Regularizer):
         """Return zeros: nothing is integrated."""
         return at.value.new_zeros(len(at.value))
 
-    def check_solver(self, solver: Solver) -> None:  # noqa: B027  # most go with any
+    def check_solver(self, solver: Solver) -> None:
         """Raise ``ValueError`` where a solver does not go with the penalty."""
+
+    def check_times(self, times: Sequence[object]) -> None:
+        """Raise ``ValueError`` where an end of the solve does not go with the penalty."""
 
 
 class MadeStep(NamedTuple):
@@ -66,7 +70,7 @@ class StepPenalty(SolvePenalty):
                 "take CheckpointedAdjoint() or DiscreteAdjoint()."
             )
         if not isinstance(solver.algorithm, ExplicitRungeKutta):
-            raise ValueError(
+            raise ValueError(  # noqa: TRY004  # the kind is right, and does not go with this
                 f"{name} reads the stages of an explicit Runge-Kutta method, and "
                 f"{solver.algorithm.name} shows none: take Tsit5() or Dopri5()."
             )
@@ -74,6 +78,14 @@ class StepPenalty(SolvePenalty):
             raise ValueError(
                 f"{name} is a sum over the steps of the batch, and with per_sample every sample "
                 "has its own: drop per_sample."
+            )
+
+    def check_times(self, times: Sequence[object]) -> None:
+        """Refuse an end that wants a gradient, which would lack what the steps' lengths do."""
+        if any(map(wants_gradient, times)):
+            raise ValueError(
+                f"{type(self).__name__} takes the lengths of the steps as constants, and a time "
+                "that wants a gradient changes them: write end_time=end_time.item()."
             )
 
 
@@ -109,12 +121,14 @@ class StatesPenalty(SolvePenalty):
 def check_solve_penalties(
     regularizers: Sequence[Regularizer],
     solvers: Sequence[Solver | None],
+    end: object,
     quadratures: Sequence[Quadrature | None] = (),
 ) -> None:
     """Refuse penalties that a flow's or a layer's solves cannot have.
 
     Raises:
-        ValueError: if a solver does not go with one, or penalties are integrated at nodes.
+        ValueError: if a solver or the end does not go with one, or penalties are integrated at
+            nodes.
     """
     for penalty in regularizers:
         if not isinstance(penalty, SolvePenalty):
@@ -122,6 +136,7 @@ def check_solve_penalties(
         for solver in solvers:
             if solver is not None:
                 penalty.check_solver(solver)
+        penalty.check_times([end])
         at_nodes = [q for q in quadratures if q is not None and not q.at_stages]
         if at_nodes:
             raise ValueError(

@@ -47,7 +47,9 @@ class ErrorEstimate(StepPenalty):
     def of_step(self, step: MadeStep) -> Tensor:
         """Return |h| · ‖e‖."""
         weights = step.tableau.error or ()
-        error = weighted_sum(torch.zeros_like(step.controlled[0]), step.dt, weights, step.controlled)
+        error = weighted_sum(
+            torch.zeros_like(step.controlled[0]), step.dt, weights, step.controlled
+        )
         return abs(step.dt) * _norm(error) / math.sqrt(error.shape[1])
 
 

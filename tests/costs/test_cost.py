@@ -25,6 +25,9 @@ from rnode_dyn import (
     Quadrature,
     ReversibleAdjoint,
     Solver,
+    Stiffness,
+    TaylorDerivative,
+    TrajectoryPolynomial,
     build_model,
     load_recipe,
 )
@@ -137,6 +140,8 @@ def test_memory_is_that_of_a_real_step(make: Any, algorithm: Any, sensitivity: S
         (HutchinsonDivergence("rademacher", probes=3), PENALTIES),
         (ExactDivergence(), PENALTIES),
         (HutchinsonDivergence(), (*PENALTIES, DirectionalDerivative(0.1))),
+        (HutchinsonDivergence(), (*PENALTIES, TaylorDerivative(0.1, order=2))),
+        (HutchinsonDivergence(), (*PENALTIES, TrajectoryPolynomial(1.0), Stiffness(0.1))),
     ],
 )
 def test_what_is_integrated_beside_the_state_is_counted(divergence: Any, regularizers: Any) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from rnode_dyn.data.splits import Event
 from rnode_dyn.fields.at_times import at_times
 from rnode_dyn.fields.conditioned import conditioned
+from rnode_dyn.flows.augmented_flow import Augmented
 from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -73,12 +74,17 @@ class FlowMatching(Objective):
 
     def loss(
         self,
-        model: MultiscaleFlow | RegularizedFlow,
+        model: MultiscaleFlow | RegularizedFlow | Augmented,
         u: Tensor,
         event: Event | None = None,
         condition: Tensor | None = None,
     ) -> Loss:
-        """Return the mean squared error of the velocities, in units of z − a, over the blocks."""
+        """Return the mean squared error of the velocities, in units of z − a, over the blocks.
+
+        The data of an augmented flow have noise beside them.
+        """
+        if isinstance(model, Augmented):
+            u, model, event = model.joined(u)[0][0], model.flow, None
         model, _ = as_trained(model, u, event)
         condition = model.enter_condition(condition)
         with torch.no_grad():
