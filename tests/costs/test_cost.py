@@ -150,6 +150,15 @@ def test_what_is_integrated_beside_the_state_is_counted(divergence: Any, regular
     assert (cost.forward_flops, cost.step_flops) == measured_flops(model)
 
 
+def test_where_penalties_look_at_states_is_counted() -> None:
+    """All but what they make of them, a sum over the states."""
+    penalties = (*PENALTIES, TrajectoryPolynomial(1.0), Stiffness(0.1))
+    solver = Solver(RK4(), HALF_STEPS, CheckpointedAdjoint())
+    model = multiscale(solver, HutchinsonDivergence(), penalties)
+    cost = training_cost(model, BATCH)
+    assert (cost.forward_flops, cost.step_flops) == pytest.approx(measured_flops(model), rel=2e-3)
+
+
 QUADRATURES = [
     (Quadrature("gauss", nodes=3), None),
     (Quadrature("stratified", nodes=2), None),
