@@ -1,8 +1,8 @@
 """What each penalty is worth: evaluations against nats or accuracy, at three weights each.
 
 `python benchmarks/regularizers.py [SEEDS] [STEPS] [PICTURE]` trains a flow on eight Gaussians
-and a classifier of scikit-learn's digits with each penalty, prints two tables, and draws them. All are
-trained by the same solver with fixed steps; evaluations are those of one adaptive solve of test
+and a classifier of scikit-learn's digits with each penalty, prints two tables, and draws them. All
+are trained by the same solver with fixed steps; evaluations are those of one adaptive solve of test
 data, of its log-densities or its classes.
 """
 

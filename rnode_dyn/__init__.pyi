@@ -122,5 +122,6 @@ from .training.objectives.energy import importance as importance
 from .training.objectives.energy import sample_with_log_prob as sample_with_log_prob
 from .training.objectives.flow_matching import FlowMatching as FlowMatching
 from .training.objectives.likelihood import Likelihood as Likelihood
+from .training.objectives.snapshots import Snapshots as Snapshots
 
 __version__: str

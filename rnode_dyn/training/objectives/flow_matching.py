@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event
@@ -18,6 +17,7 @@ from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.share import drawn
 from rnode_dyn.flows.straight_paths import Leg, legs
 from rnode_dyn.training.objectives.base import Loss, Objective, as_trained
+from rnode_dyn.training.objectives.coupling import partners, squared_distances
 
 Coupling = Literal["independent", "minibatch-ot"]
 Times = Literal["uniform", "stratified", "logit-normal"]
@@ -138,11 +138,10 @@ def exchanged(
             of it, so that only samples under the same condition exchange theirs.
     """
     last = route[-1].coordinates.flatten()
-    cost = torch.cdist(data[:, last].float(), noise[:, last].float()).square()
+    cost = squared_distances(data[:, last], noise[:, last])
     if condition is not None:
         rows = condition.detach().reshape(len(condition), -1)
         cost = cost.masked_fill((rows[:, None] != rows).any(2), math.inf)
-    _, partners = linear_sum_assignment(cost.cpu().numpy())
     noise = noise.clone()
-    noise[:, last] = noise[:, last][torch.as_tensor(partners, device=noise.device)]
+    noise[:, last] = noise[:, last][partners(cost)]
     return noise
