@@ -1,5 +1,6 @@
 """Training one flow through several marginals in time: cells, sediments, prices at some dates."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -132,7 +133,8 @@ class Snapshots:
 
     def _check_count(self, snapshots: Any) -> None:
         if not isinstance(snapshots, Sequence) or len(snapshots) != len(self.times):
-            given = f"{len(snapshots)}" if isinstance(snapshots, Sequence) else type(snapshots)
+            is_list = isinstance(snapshots, Sequence)
+            given = len(snapshots) if is_list else f"a {type(snapshots).__name__}"
             raise ValueError(
                 f"snapshots are {given}, and times are {len(self.times)}: write a list with the "
                 "samples of each time."
@@ -181,6 +183,6 @@ def _checked_times(given: Any) -> tuple[float, ...]:
     if None in times:
         raise TypeError(f"times is {given!r}; write when each snapshot was taken: [0.0, 0.5, 1.0].")
     known = tuple(float(t) for t in times if t is not None)
-    if len(known) < 2 or any(not b - a > 0 for a, b in pairwise(known)):
+    if len(known) < 2 or any(not 0 < b - a < math.inf for a, b in pairwise(known)):
         raise ValueError(f"times is {given!r}; write two or more, in order: [0.0, 0.5, 1.0].")
     return known
