@@ -9,8 +9,10 @@ data, of its log-densities or its classes.
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,27 +151,48 @@ def on_digits(arguments: dict[str, Any], seed: int, steps: int) -> Outcome:
     return Outcome(plain.stats.nfe, 100 * wrong.double().mean().item(), seconds)
 
 
-Task = Callable[[dict[str, Any], int, int], Outcome]
+TASKS = {"plane": on_the_plane, "digits": on_digits}
 
 
-def averaged(task: Task, arguments: dict[str, Any], seeds: int, steps: int) -> Outcome:
+class Job(NamedTuple):
+    """One training: what, with which penalty at which of its weights, and the seed."""
+
+    task: str
+    penalty: str
+    place: int
+    seed: int
+    steps: int
+
+
+def done(job: Job) -> Outcome:
+    """Do a job, on one thread."""
+    torch.set_num_threads(1)
+    choice = CHOICES.get(job.penalty)
+    weights = () if choice is None else getattr(choice, job.task)
+    arguments = {} if choice is None else choice.make(weights[job.place])
+    return TASKS[job.task](arguments, job.seed, job.steps)
+
+
+def averaged(outcomes: Sequence[Outcome]) -> Outcome:
     """Return the means over the seeds."""
-    outcomes = [task(arguments, seed, steps) for seed in range(seeds)]
     return Outcome(*(statistics.mean(column) for column in zip(*outcomes, strict=True)))
 
 
-def table(task: Task, heading: str, seeds: int, steps: int) -> dict[str, list[Outcome]]:
+def table(
+    workers: ProcessPoolExecutor, task: str, heading: str, seeds: int, steps: int
+) -> dict[str, list[Outcome]]:
     """Print the table of a task, and return it."""
-    print(
-        f"\n| penalty | weights | evaluations | {heading} | a step costs |\n|---|---|---|---|---:|"
-    )
-    plain = averaged(task, {}, seeds, steps)
-    found = {"none": [plain]}
-    print(_row("none", [], [plain], plain), flush=True)
-    for name, choice in CHOICES.items():
-        weights = choice.plane if task is on_the_plane else choice.digits
-        found[name] = [averaged(task, choice.make(w), seeds, steps) for w in weights]
-        print(_row(name, weights, found[name], plain), flush=True)
+    places = [("none", 0), *((name, place) for name in CHOICES for place in range(3))]
+    jobs = [Job(task, *place, seed, steps) for place in places for seed in range(seeds)]
+    outcomes = workers.map(done, jobs)
+    print(f"\n| penalty | weights | evaluations | {heading} | a step costs |")
+    print("|---|---|---|---|---:|")
+    found: dict[str, list[Outcome]] = {}
+    for name, place in places:
+        found.setdefault(name, []).append(averaged(list(islice(outcomes, seeds))))
+        if name == "none" or place == 2:
+            weights = () if name == "none" else getattr(CHOICES[name], task)
+            print(_row(name, weights, found[name], found["none"][0]), flush=True)
     return found
 
 
@@ -196,13 +219,13 @@ def draw(axes: Axes, found: dict[str, list[Outcome]], title: str, score: str) ->
 def main() -> None:
     """Print both tables, and draw them."""
     given = dict(enumerate(sys.argv[1:]))
-    seeds, steps = int(given.get(0, "1")), int(given.get(1, "300"))
-    torch.set_num_threads(1)
+    seeds, steps = int(given.get(0, "2")), int(given.get(1, "250"))
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-    found = table(on_the_plane, "nats", seeds, steps)
-    draw(left, found, "eight Gaussians", "−log p, nats")
-    found = table(on_digits, "wrong, %", seeds, steps)
-    draw(right, found, "digits", "wrong, %")
+    with ProcessPoolExecutor(2, get_context("spawn")) as workers:
+        found = table(workers, "plane", "nats", seeds, steps)
+        draw(left, found, "eight Gaussians", "−log p, nats")
+        found = table(workers, "digits", "wrong, %", seeds, steps)
+        draw(right, found, "digits", "wrong, %")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize="small")
     figure.savefig(Path(given.get(2, "regularizers.svg")))

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from rnode_dyn.flows.augmented import AugmentedField
-from rnode_dyn.flows.regularizers import Regularizer
 from rnode_dyn.flows.solve_penalties import MadeStep, StatesPenalty, StepPenalty
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
@@ -45,11 +44,11 @@ def solve_penalised(
         return solution.x, solution.stats
     row_at = dict(zip(ahead, solution.x.unbind(), strict=True))
     rows = [row_at[as_number(t)] for t in times]
-    found: dict[Regularizer, Tensor] = {}
+    found: dict[str, Tensor] = {}
     for look in looks:
         between = [row_at[as_number(t)] for t in look.times]
         states = torch.stack([problem.x0, *between, rows[-1]])[:, :, dynamics.channels :]
-        found[look.penalty] = look.penalty.of_states(look.places, states)
+        found[look.penalty.name] = look.penalty.of_states(look.places, states)
     rows[-1] = rows[-1] + _as_row(found, dynamics, rows[-1])
     return torch.stack(rows), solution.stats
 
@@ -69,10 +68,10 @@ class _Look:
         self.times = [t0 + (t1 - t0) * place for place in between]
 
 
-def _as_row(found: dict[Regularizer, Tensor], dynamics: AugmentedField, like: Tensor) -> Tensor:
-    """Return penalties in their places of a row, zeros elsewhere."""
+def _as_row(found: dict[str, Tensor], dynamics: AugmentedField, like: Tensor) -> Tensor:
+    """Return penalties, by their names, in their places of a row; zeros elsewhere."""
     nothing = like.new_zeros(len(like))
-    columns = [found.get(penalty, nothing) for penalty in dynamics.regularizers]
+    columns = [found.get(penalty.name, nothing) for penalty in dynamics.regularizers]
     before = int(dynamics.has_log_det)
     return pad(torch.stack(columns, 1), (before, like.shape[1] - before - len(columns)))
 
@@ -126,7 +125,7 @@ class _PenalisedSteps(Algorithm):
         """Make one step, and add the penalties at its end."""
         step = self.method.advance(rhs, t, dt, x, slope)
         seen = self._seen(step)
-        found: dict[Regularizer, Tensor] = {p: p.of_step(seen) for p in self.penalties}
+        found = {penalty.name: penalty.of_step(seen) for penalty in self.penalties}
         step.x1 = step.x1 + _as_row(found, self.dynamics, step.x1)
         return step
 
