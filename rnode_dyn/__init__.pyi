@@ -14,6 +14,8 @@ from .fields.conv import ConvField as ConvField
 from .fields.frozen_noise import FrozenNoise as FrozenNoise
 from .fields.mlp import MLPField as MLPField
 from .fields.unet import UNetField as UNetField
+from .flows.augmented_flow import Augmented as Augmented
+from .flows.augmented_flow import Bound as Bound
 from .flows.distribution import FlowDistribution as FlowDistribution
 from .flows.distribution import LogProb as LogProb
 from .flows.divergence import Divergence as Divergence
@@ -35,8 +37,11 @@ from .flows.regularizers import KineticEnergy as KineticEnergy
 from .flows.regularizers import Regularizer as Regularizer
 from .flows.regularizers import TotalDerivative as TotalDerivative
 from .flows.result import FlowResult as FlowResult
+from .flows.solver_estimates import ErrorEstimate as ErrorEstimate
+from .flows.solver_estimates import Stiffness as Stiffness
 from .flows.standardize import Standardize as Standardize
 from .flows.taylor import TaylorDerivative as TaylorDerivative
+from .flows.trajectory_polynomial import TrajectoryPolynomial as TrajectoryPolynomial
 from .flows.transforms import Compose as Compose
 from .flows.transforms import LogitTransform as LogitTransform
 from .flows.transforms import Shift as Shift
@@ -122,5 +127,6 @@ from .training.objectives.energy import sample_with_log_prob as sample_with_log_
 from .training.objectives.flow_matching import FlowMatching as FlowMatching
 from .training.objectives.likelihood import Likelihood as Likelihood
 from .training.objectives.reflow import Reflow as Reflow
+from .training.objectives.snapshots import Snapshots as Snapshots
 
 __version__: str

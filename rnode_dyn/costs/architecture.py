@@ -1,17 +1,19 @@
 """The shape of a model, for people as a tree and for machines as figures."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from rich.text import Text
 from rich.tree import Tree
 from torch import nn
 
-from rnode_dyn.costs.evaluations import node_times
+from rnode_dyn.costs.evaluations import node_times, saved_times
 from rnode_dyn.costs.probe import count_solve
+from rnode_dyn.flows.end_time import Uniform
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
 from rnode_dyn.flows.regularized import RegularizedFlow
+from rnode_dyn.flows.regularizers import Regularizer
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
 from rnode_dyn.numerics.solve import Solver
 from rnode_dyn.numerics.stepping.fixed import FixedStep
@@ -27,9 +29,10 @@ def describe_model(
         governed: Its blocks whose steps the training chooses.
 
     Returns:
-        ``parameters``, ``scales``, ``continuous_blocks``, ``latent_shapes``, and
-        ``evaluations_per_forward`` of one training pass: ``None`` where steps are adaptive, or
-        governed.
+        ``parameters``, ``scales``, ``continuous_blocks``, ``latent_shapes``; of each block its
+        weighted ``penalties`` and its ``end_times``, one or two between which it is drawn; and
+        ``evaluations_per_forward`` of one training pass, where ends are drawn of one that ends in
+        their middle: ``None`` where steps are adaptive, or governed.
     """
     evaluations = [_known_evaluations(block, governed) for block in model.blocks]
     known = [count for count in evaluations if count is not None]
@@ -40,7 +43,18 @@ def describe_model(
         "evaluations_per_forward": sum(known) if len(known) == len(evaluations) else None,
         "event_shape": list(model.event_shape),
         "latent_shapes": [list(shape) for shape in model.latent_shapes],
+        "penalties": [_weights(block) for block in model.blocks],
+        "end_times": [_ends(block) for block in model.blocks],
     }
+
+
+def _weights(flow: RegularizedFlow) -> dict[str, float]:
+    return {r.name: r.weight for r in flow.regularizers if r.weight > 0}
+
+
+def _ends(flow: RegularizedFlow) -> list[float]:
+    end = flow.end
+    return [end.low, end.high] if isinstance(end, Uniform) else [flow.end_time]
 
 
 def _known_evaluations(flow: RegularizedFlow, governed: Collection[RegularizedFlow]) -> int | None:
@@ -49,10 +63,10 @@ def _known_evaluations(flow: RegularizedFlow, governed: Collection[RegularizedFl
 
 def _evaluations(flow: RegularizedFlow) -> int | None:
     """Evaluations of a training pass, those at the nodes of a quadrature included."""
-    count, times = evaluations_per_solve(flow.solver, flow.end_time), node_times(flow)
+    count, times = evaluations_per_solve(flow.solver, flow.end_time), saved_times(flow)
     if count is None or not times:
         return count
-    return count_solve(flow.solver, flow.end_time, times).forward + len(times)
+    return count_solve(flow.solver, flow.end_time, times).forward + len(node_times(flow))
 
 
 def evaluations_per_solve(solver: Solver, end_time: float) -> int | None:
@@ -80,6 +94,8 @@ def architecture_tree(
     tree = Tree(Text.assemble((name, "bold"), size))
     for transform in model.preprocess.steps:
         tree.add(Text(str(transform), "dim"))
+    for line in _said_of_blocks(model):
+        tree.add(Text(line, "dim"))
     stations = iter(model.walk())
     for number, scale in enumerate(model.scale_list()):
         branch = tree.add(f"scale {number}")
@@ -88,6 +104,20 @@ def architecture_tree(
             branch.add(f"split: {_shape(model.latent_shapes[number])} leaves")
     tree.add(f"latent: {' '.join(_shape(shape) for shape in model.latent_shapes)}")
     return tree
+
+
+def _said_of_blocks(model: MultiscaleFlow) -> list[str]:
+    """What is penalised, and when flows end if that is drawn; each once, whatever the block."""
+    lines = [
+        f"penalties: {_listed(r for r in b.regularizers if r.weight > 0)}" for b in model.blocks
+    ]
+    drawn = [b.end for b in model.blocks if isinstance(b.end, Uniform)]
+    lines += [f"end time: drawn from {end.low:g} to {end.high:g} in training" for end in drawn]
+    return list(dict.fromkeys(lines))
+
+
+def _listed(penalties: Iterable[Regularizer]) -> str:
+    return ", ".join(map(str, penalties)) or "none"
 
 
 def _add_scale(

@@ -16,7 +16,7 @@ from rnode_dyn.costs.evaluations import (
     differentiate,
     field_cost,
     node_costs,
-    node_times,
+    saved_times,
     stage_cost,
     under_zeros,
 )
@@ -219,7 +219,7 @@ def _block_cost(
     elif governed is not None:
         begun = stepping.count((0.0, flow.end_time))
         solver = with_steps(solver, flow.end_time, max(governed, begun))
-    counts = count_solve(solver, flow.end_time, node_times(flow))
+    counts = count_solve(solver, flow.end_time, saved_times(flow))
     cost = stage_cost(flow, station.shape, batch_size)
     at_nodes = node_costs(flow, station.shape, batch_size)
     return BlockCost(cost, counts, adaptive or is_governed, at_nodes)

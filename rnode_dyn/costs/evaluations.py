@@ -22,6 +22,10 @@ from rnode_dyn.flows.at_nodes import Plan
 from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.quadrature import Nodes, Quadrature
 from rnode_dyn.flows.regularized import RegularizedFlow
+from rnode_dyn.flows.solve_penalties import StatesPenalty
+
+# Of a part of the span in which a time is drawn: at no fraction where a step is likely to end.
+_SOMEWHERE = 0.618
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,16 @@ def training_plan(flow: RegularizedFlow) -> Plan:
 def node_times(flow: RegularizedFlow) -> list[float]:
     """Return when a training solve passes its nodes."""
     return list(training_plan(flow).over((0.0, flow.end_time)))
+
+
+def saved_times(flow: RegularizedFlow) -> list[float]:
+    """Return when a training solve is read: at its nodes, or where penalties look at states.
+
+    Those that are drawn stand at some place of their parts of the span.
+    """
+    looked = [p.samples for p in flow.regularizers if isinstance(p, StatesPenalty)]
+    somewhere = {(i + _SOMEWHERE) / count for count in looked for i in range(count)}
+    return node_times(flow) or sorted(flow.end_time * place for place in somewhere)
 
 
 def _placed(quadrature: Quadrature | None) -> Nodes | None:

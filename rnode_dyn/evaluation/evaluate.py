@@ -13,6 +13,7 @@ from rnode_dyn.data.splits import Event
 from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.evaluation.exact import batches_for_exact, check_exact, scored_by
 from rnode_dyn.evaluation.protocol import BlockCost, Protocol, costs_of_blocks
+from rnode_dyn.flows.augmented_flow import refuse_bound
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.standardize import log_scale
@@ -99,8 +100,10 @@ def evaluate(
 
     Raises:
         TooManyDimensionsError: if the exact trace is asked of larger blocks.
+        TypeError: if the flow has no exact density.
         ValueError: if there is no sample.
     """
+    refuse_bound(model, "evaluate()")
     if isinstance(divergence, ExactDivergence):
         check_exact(model)
         batches = batches_for_exact(model, batches)

@@ -101,7 +101,54 @@ class FlowDistribution(Distribution):
 
         Returns:
             Log-densities, ``(*sample, *batch)``: ``value`` is broadcast over the batch shape.
+
+        Raises:
+            TypeError: if the model knows a bound on it alone, see :meth:`log_prob_bound`.
         """
+        if self._has_bound:
+            raise TypeError(
+                f"{type(self.model).__name__} knows a lower bound on log p(x), and not log p(x) "
+                "itself: write log_prob_bound(value, samples=…)."
+            )
+        batch, rows = self._rows(value)
+        z, log_det, _ = self.model(rows, **self._condition_for(batch))
+        return (standard_normal_log_prob(z) + log_det).reshape(batch)
+
+    def log_prob_bound(self, value: Tensor, samples: int | None = None) -> Tensor:
+        """A lower bound on the log-density of ``value``, in nats, where no more is known.
+
+        Args:
+            value: As for :meth:`log_prob`.
+            samples: Samples of the noise for each value, see :class:`Augmented`.
+
+        Returns:
+            Unbiased estimates of the bound, ``(*sample, *batch)``.
+
+        Raises:
+            TypeError: if the density itself is known.
+
+        Example:
+            >>> from rnode_dyn import Augmented, MLPField, RegularizedFlow
+            >>> augmented = Augmented(RegularizedFlow(MLPField(3)), extra=1)
+            >>> distribution = FlowDistribution(augmented, event_shape=(2,))
+            >>> distribution.log_prob_bound(distribution.sample((5,))).shape
+            torch.Size([5])
+        """
+        if not self._has_bound:
+            raise TypeError(
+                f"{type(self.model).__name__} knows log p(x) itself, and no bound: write "
+                "log_prob(value)."
+            )
+        batch, rows = self._rows(value)
+        given = self._condition_for(batch)
+        return self.model.log_prob_bound(rows, samples, **given).reshape(batch)  # type: ignore[operator]
+
+    @property
+    def _has_bound(self) -> bool:
+        return hasattr(self.model, "log_prob_bound")
+
+    def _rows(self, value: Tensor) -> tuple[torch.Size, Tensor]:
+        """The batch shape of values under all conditions, and the values, a row each."""
         check_kind(value, self.model.parameters())
         dims = len(self.event_shape)
         if tuple(value.shape[value.dim() - dims :]) != tuple(self.event_shape):
@@ -110,9 +157,7 @@ class FlowDistribution(Distribution):
                 f"{tuple(self.event_shape)}."
             )
         batch = self._broadcast(value.shape[: value.dim() - dims])
-        x = value.expand(*batch, *self.event_shape).reshape(-1, *self.event_shape)
-        z, log_det, _ = self.model(x, **self._condition_for(batch))
-        return (standard_normal_log_prob(z) + log_det).reshape(batch)
+        return batch, value.expand(*batch, *self.event_shape).reshape(-1, *self.event_shape)
 
     def _broadcast(self, batch: torch.Size) -> torch.Size:
         try:

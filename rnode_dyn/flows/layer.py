@@ -14,14 +14,16 @@ from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
 from rnode_dyn.flows.end_time import EndTime, Uniform, as_float, checked_end, next_end
 from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.parts import check_part
+from rnode_dyn.flows.penalised_solve import solve_penalised
 from rnode_dyn.flows.penalties import Call, Penalised
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.share import drawn
+from rnode_dyn.flows.solve_penalties import check_solve_penalties
 from rnode_dyn.flows.value_alone import NoDivergence
 from rnode_dyn.numerics.numbers import as_number
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.save_times import as_list, save_times
-from rnode_dyn.numerics.solve import Solver, solve
+from rnode_dyn.numerics.solve import Solver
 from rnode_dyn.numerics.stats import SolveStats
 
 
@@ -55,8 +57,8 @@ class RegularizedODE(Penalised):
 
     Raises:
         TypeError: if a part is not of its kind.
-        ValueError: if ``end_time`` is not positive, a regularizer comes twice, ``augment`` is no
-            whole number, or ``save_at`` does not fit.
+        ValueError: if ``end_time`` is not positive, a regularizer comes twice or does not go with
+            the solver, ``augment`` is no whole number, or ``save_at`` does not fit.
 
     Example:
         >>> from rnode_dyn import JacobianFrobenius, KineticEnergy, MLPField
@@ -88,6 +90,7 @@ class RegularizedODE(Penalised):
         # Of those without weight nothing would be seen.
         self.regularizers = tuple(r for r in regularizers if r.weight > 0)
         self.end = checked_end(end_time)
+        check_solve_penalties(self.regularizers, [self.solver], self.end)
         given = HutchinsonDivergence() if divergence is None else divergence
         self.divergence = given if self._needs_products else NoDivergence()
         self.augment = _checked_augment(augment)
@@ -150,9 +153,8 @@ class RegularizedODE(Penalised):
         parameters = tuple(self.field.parameters())
         mask = dynamics.error_mask(y)
         problem = ODEProblem(dynamics, y, (0.0, end), parameters, error_mask=mask)
-        solution = solve(problem, self.solver, save_at=times)
-        self.stats = solution.stats
-        return solution.x
+        rows, self.stats = solve_penalised(dynamics, problem, self.solver, times)
+        return rows
 
     def _weigh(self, penalties: Tensor) -> Tensor:
         """Return Σ weight · penalty, ``(batch,)``."""

@@ -20,10 +20,12 @@ from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
 from rnode_dyn.flows.end_time import EndTime, as_float, checked_end, fixed_end, next_end
 from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.parts import check_part
+from rnode_dyn.flows.penalised_solve import solve_penalised
 from rnode_dyn.flows.quadrature import Quadrature, check_quadratures
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.flows.share import drawn
+from rnode_dyn.flows.solve_penalties import check_solve_penalties
 from rnode_dyn.numerics.numbers import as_number
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.solve import Solver, solve
@@ -56,7 +58,7 @@ class RegularizedFlow(NeuralODE):
     Raises:
         TypeError: if a part is not of its kind.
         ValueError: if ``end_time`` is not positive, a regularizer comes twice, or a quadrature
-            does not go with the rest.
+            or a solver does not go with the rest.
 
     Example:
         >>> import torch
@@ -97,6 +99,7 @@ class RegularizedFlow(NeuralODE):
         self.end = checked_end(end_time)
         quadratures = (quadrature, penalty_quadrature, eval_quadrature)
         check_quadratures(*quadratures, bool(regularizers), isinstance(self.end, Tensor))
+        check_solve_penalties(regularizers, (solver, eval_solver), self.end, quadratures)
         self.quadrature = Quadrature() if quadrature is None else quadrature
         self.penalty_quadrature = penalty_quadrature
         self.eval_quadrature = Quadrature() if eval_quadrature is None else eval_quadrature
@@ -300,8 +303,9 @@ class RegularizedFlow(NeuralODE):
         plan = Plan(of_log_det.draw(x), None if of_penalties is None else of_penalties.draw(x))
         if plan.has_nodes:
             return carry_at_nodes(dynamics, problem, plan, self.active_solver)
-        solution = solve(problem, self.active_solver, save_at=problem.t_span[1:])
-        return solution.x[0], solution.stats
+        ends = [problem.t_span[1]]
+        rows, stats = solve_penalised(dynamics, problem, self.active_solver, ends)
+        return rows[0], stats
 
     def _unpack(self, y: Tensor, like: Tensor) -> FlowResult:
         channels = 1 + len(self.regularizers)

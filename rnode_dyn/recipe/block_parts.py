@@ -1,6 +1,7 @@
 """From a recipe's tables to the parts of a block: solver, divergence, quadrature, penalties."""
 
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence, HutchinsonDivergence
+from rnode_dyn.flows.end_time import EndTime, Uniform
 from rnode_dyn.flows.quadrature import Quadrature
 from rnode_dyn.flows.regularizers import (
     DirectionalDerivative,
@@ -9,6 +10,9 @@ from rnode_dyn.flows.regularizers import (
     Regularizer,
     TotalDerivative,
 )
+from rnode_dyn.flows.solver_estimates import ErrorEstimate, Stiffness
+from rnode_dyn.flows.taylor import TaylorDerivative
+from rnode_dyn.flows.trajectory_polynomial import TrajectoryPolynomial
 from rnode_dyn.numerics.algorithms.bogacki_shampine import BS5
 from rnode_dyn.numerics.algorithms.classic import (
     RK4,
@@ -84,6 +88,15 @@ _STEPS_TO_BEGIN_WITH = 2
 _IF_WEIGHTED: dict[str, type[Regularizer]] = {
     "directional_derivative": DirectionalDerivative,
     "total_derivative": TotalDerivative,
+    "taylor_derivative": TaylorDerivative,
+    "error_estimate": ErrorEstimate,
+    "stiffness": Stiffness,
+    "trajectory_polynomial": TrajectoryPolynomial,
+}
+# What they are built with besides, by the names of keys.
+_SETTINGS: dict[str, dict[str, str]] = {
+    "taylor_derivative": {"order": "taylor_order"},
+    "trajectory_polynomial": {"degree": "trajectory_degree"},
 }
 
 
@@ -99,6 +112,11 @@ def _build_stepping(recipe: SteppingRecipe, end_time: float) -> Stepping:
         return FixedStep(recipe.step)
     given = {name: getattr(recipe, name) for name in ADAPTIVE_KEYS}
     return AdaptiveStep(**{name: value for name, value in given.items() if value is not None})
+
+
+def build_end(end_time: float | tuple[float, float]) -> EndTime:
+    """Build when a block's flow ends, in training."""
+    return Uniform(*end_time) if isinstance(end_time, tuple) else end_time
 
 
 def build_sensitivity(recipe: SolverRecipe) -> Sensitivity:
@@ -126,7 +144,10 @@ def build_regularizers(weights: RegularizersRecipe) -> list[Regularizer]:
     """Build the penalties: the two that are always told, and those that are weighted."""
     always = [kind(getattr(weights, name)) for name, kind in _ALWAYS.items()]
     chosen = [
-        kind(getattr(weights, name))
+        kind(
+            getattr(weights, name),
+            **{said: getattr(weights, key) for said, key in _SETTINGS.get(name, {}).items()},
+        )
         for name, kind in _IF_WEIGHTED.items()
         if getattr(weights, name) > 0
     ]

@@ -14,6 +14,7 @@ from rnode_dyn.data.splits import Event, Splits
 from rnode_dyn.fields.conv import ConvField
 from rnode_dyn.fields.mlp import MLPField
 from rnode_dyn.fields.unet import UNetField, check_fits
+from rnode_dyn.flows.end_time import EndTime, as_float
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.standardize import Standardize, standardizing
@@ -23,6 +24,7 @@ from rnode_dyn.recipe.block_parts import ALGORITHMS as ALGORITHMS
 from rnode_dyn.recipe.block_parts import SENSITIVITIES as SENSITIVITIES
 from rnode_dyn.recipe.block_parts import (
     build_divergence,
+    build_end,
     build_quadrature,
     build_regularizers,
     build_sensitivity,
@@ -223,11 +225,11 @@ def _build_scale(
     given: _Given,
 ) -> tuple[Scale, tuple[int, ...]]:
     """Build one scale; return it with the shape of what goes on to the next."""
-    end_time = recipe.model.end_time
-    before = [_build_block(parts, shape, end_time, given) for _ in range(scale.blocks)]
+    end = build_end(recipe.model.end_time)
+    before = [_build_block(parts, shape, end, given) for _ in range(scale.blocks)]
     if scale.squeeze:
         shape = Squeeze().forward_shape(shape)
-    after = [_build_block(parts, shape, end_time, given) for _ in range(scale.blocks_after or 0)]
+    after = [_build_block(parts, shape, end, given) for _ in range(scale.blocks_after or 0)]
     built = Scale(before, after, squeeze=scale.squeeze, split=scale.split)
     if scale.split:
         if shape[0] % 2:
@@ -240,8 +242,9 @@ def _build_scale(
 
 
 def _build_block(
-    parts: ScaleParts, shape: tuple[int, ...], end_time: float, given: _Given
+    parts: ScaleParts, shape: tuple[int, ...], end: EndTime, given: _Given
 ) -> RegularizedFlow:
+    end_time = as_float(end)
     sensitivity = build_sensitivity(parts.solver)
     evaluation = parts.divergence.eval
     return RegularizedFlow(
@@ -249,7 +252,7 @@ def _build_block(
         solver=build_solver(parts.solver, sensitivity, end_time),
         divergence=build_divergence(parts.divergence),
         regularizers=build_regularizers(parts.regularizers),
-        end_time=end_time,
+        end_time=end,
         eval_solver=build_solver(parts.solver.eval, sensitivity, end_time),
         eval_divergence=None if evaluation is None else build_divergence(evaluation),
         quadrature=build_quadrature(parts.solver.quadrature),

@@ -24,7 +24,7 @@ def allowed_at(spot: Spot) -> str:
     if get_origin(spot.kind) is Literal:
         return _one_of(get_args(spot.kind))
     if get_origin(spot.kind) is tuple:
-        return f"{_bounded('a list', spot.bounds)}, each entry {allowed_at(_entry(spot))}"
+        return f"{_bounded(_list(spot), spot.bounds)}, each entry {allowed_at(_entry(spot))}"
     if get_origin(spot.kind) is dict:
         return f"a table, each entry {allowed_at(spot_of(get_args(spot.kind)[1]))}"
     if spot.kind in _PLAIN:
@@ -82,6 +82,12 @@ def _kind(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "a list"
     return ""
+
+
+def _list(spot: Spot) -> str:
+    """A list, and its length where that is given."""
+    entries = get_args(spot.kind)
+    return "a list" if Ellipsis in entries else f"a list of {len(entries)}"
 
 
 def _entry(spot: Spot) -> Spot:

@@ -90,6 +90,24 @@ class RegularizersRecipe(Table):
     total_derivative: NonNegative = 0.0
     """Weight of ½·mean (∂f/∂t + (∂f/∂x) f)²: all of the acceleration."""
 
+    taylor_derivative: NonNegative = 0.0
+    """Weight of ½·mean (dᴷx/dtᴷ)²: a higher derivative of the trajectory."""
+
+    taylor_order: Count = 3
+    """K, the order of that derivative."""
+
+    error_estimate: NonNegative = 0.0
+    """Weight of Σ h·‖e‖: the solver's estimates of its steps' errors."""
+
+    stiffness: NonNegative = 0.0
+    """Weight of Σ h·‖Δf‖/‖Δx‖: the solver's estimates of the field's stiffness."""
+
+    trajectory_polynomial: NonNegative = 0.0
+    """Weight of the mean square by which states miss a polynomial in time."""
+
+    trajectory_degree: Count = 1
+    """Degree of that polynomial; 1: a straight line at constant speed."""
+
 
 class ScaleRecipe(Table):
     """One scale of a multiscale flow: blocks, a squeeze, blocks again, a split.
@@ -144,8 +162,8 @@ class ModelRecipe(Table):
     blocks: Count = 1
     """Continuous blocks: of the one scale, or of each of `scales`."""
 
-    end_time: Positive = 1.0
-    """The time T at which a block's flow ends; it starts at 0."""
+    end_time: Positive | Annotated[tuple[Positive, Positive], Field(strict=False)] = 1.0
+    """The time T at which a block's flow ends; it starts at 0. Two: drawn between in training."""
 
     field: FieldRecipe = FieldRecipe()
     """The vector field of every block."""
@@ -155,6 +173,13 @@ class ModelRecipe(Table):
 
     scale: Annotated[tuple[ScaleRecipe, ...], Field(strict=False)] = ()
     """The scales one by one, first to last, as `[[model.scale]]` tables."""
+
+    @model_validator(mode="after")
+    def _ends_in_order(self) -> Self:
+        if isinstance(self.end_time, tuple) and not self.end_time[0] < self.end_time[1]:
+            reason = "the earlier end comes first: say two ends in order, or one number"
+            raise broken_rule("end_time", reason, self.end_time)
+        return self
 
     @model_validator(mode="after")
     def _scales_are_said_once(self) -> Self:

@@ -50,6 +50,9 @@ AlgorithmName = Literal[FixedAlgorithmName, AdaptiveAlgorithmName]
 FIXED_ALGORITHMS: tuple[str, ...] = get_args(FixedAlgorithmName)
 """Algorithms without an error estimate: they cannot choose their own steps."""
 
+COMPARES_STAGES = ("rk4", "dopri5", "tsit5", "dopri8", "bs5", "vern7", "vern9")
+"""Algorithms with two stages at the same time, whose difference tells how stiff a field is."""
+
 ADAPTIVE_KEYS = ("rtol", "atol", "first_step", "max_steps", "norm", "per_sample")
 """Keys of a solver's table that only mean something without a fixed `step`."""
 
@@ -65,6 +68,9 @@ PATH_KEYS = ("coupling", "times", "pace")
 SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolating", "reversible"]
 BY_SAMPLE = ("discrete", "checkpointed")
 """Sensitivities that differentiate steps which every sample takes by itself."""
+
+OF_THE_STEPS = ("discrete", "checkpointed")
+"""Sensitivities that differentiate the very steps that the algorithm made."""
 
 QuadratureName = Literal["stages", "gauss", "stratified"]
 NormName = Literal["rms", "max"]

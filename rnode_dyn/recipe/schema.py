@@ -21,6 +21,7 @@ from rnode_dyn.recipe.naming import fault_in, nearest_right
 from rnode_dyn.recipe.plugins import LoggerRecipe, OptimizerRecipe
 from rnode_dyn.recipe.quadrature import QuadratureRecipe
 from rnode_dyn.recipe.scales import complete_scales
+from rnode_dyn.recipe.solve_penalties import fault_between
 from rnode_dyn.recipe.solver import EvalSolverRecipe, SolverRecipe
 from rnode_dyn.recipe.tables import (
     Count,
@@ -177,6 +178,18 @@ class Recipe(Table):
                 fits = max(n for n in range(1, batch + 1) if batch % n == 0 and n <= size)
                 reason = f'a batch of {batch} is not made up of such pieces: say {fits}, or "auto"'
                 raise broken_rule(key, reason, size)
+        return self
+
+    @model_validator(mode="after")
+    def _penalties_go_with_the_solver(self) -> Self:
+        for number in range(len(self.model.scale) or 1):
+            parts = self.for_scale(number)
+            fault = fault_between(parts.regularizers, parts.solver)
+            if fault is not None:
+                own = self.model.scale and self.model.scale[number].regularizers
+                table = f"model.scale.{number}.regularizers" if own else "regularizers"
+                given = getattr(parts.regularizers, fault[0])
+                raise broken_rule(f"{table}.{fault[0]}", fault[1], given)
         return self
 
     @model_validator(mode="after")

@@ -25,6 +25,7 @@ WITHOUT_A_DEVICE = {
     "Evaluation",
     "LogProb",
     "FlowResult",
+    "Bound",
     "SolveStats",
     "Solution",
     "Step",

@@ -10,10 +10,13 @@ from rnode_dyn import (
     RK4,
     AdaptiveHeun,
     AdaptiveStep,
+    Augmented,
     Bosh3,
     ConditionEmbedding,
     ConvField,
+    Dopri5,
     Energy,
+    ErrorEstimate,
     ExactDivergence,
     FixedStep,
     FlowDistribution,
@@ -25,7 +28,9 @@ from rnode_dyn import (
     RegularizedFlow,
     RegularizedODE,
     Solver,
+    Stiffness,
     TaylorDerivative,
+    TrajectoryPolynomial,
     UNetField,
     Uniform,
     importance,
@@ -131,6 +136,28 @@ def test_the_higher_derivatives() -> None:
     regularizers = [TaylorDerivative(1.0, order=3)]
     agree(
         lambda: (RegularizedFlow(SmallField(), FEW_STEPS, regularizers=regularizers), points(4)),
+        differentiated,
+    )
+
+
+def test_an_augmented_flow_and_its_bound() -> None:
+    def use(augmented: Augmented, x: Tensor) -> Figures:
+        bound = augmented(x.requires_grad_(), samples=2)
+        (bound.log_prob_bound + bound.weighted).sum().backward()
+        return {"bound": bound.log_prob_bound, **gradients([x, *augmented.parameters()])}
+
+    def build() -> tuple[Augmented, Tensor]:
+        flow = RegularizedFlow(SmallField(6), FEW_STEPS, ExactDivergence(), REGULARIZERS)
+        return Augmented(flow, extra=2), points(4)
+
+    agree(build, use)
+
+
+def test_what_steps_and_states_say_of_themselves() -> None:
+    regularizers = [ErrorEstimate(1.0), Stiffness(1.0), TrajectoryPolynomial(1.0)]
+    solver = Solver(Dopri5(), FixedStep(0.5))
+    agree(
+        lambda: (RegularizedFlow(SmallField(), solver, regularizers=regularizers), points(4)),
         differentiated,
     )
 

@@ -10,6 +10,7 @@ from rnode_dyn import (
     DirectionalDerivative,
     DiscreteAdjoint,
     Dopri5,
+    ErrorEstimate,
     ExactDivergence,
     FixedStep,
     HutchinsonDivergence,
@@ -19,6 +20,7 @@ from rnode_dyn import (
     ReversibleAdjoint,
     Sensitivity,
     Solver,
+    Stiffness,
     TotalDerivative,
 )
 from tests.contract.fields import Case
@@ -42,6 +44,9 @@ REGULARIZERS = {
     )
 }
 ALONG = {"directional_derivative", "total_derivative"}
+# Sums over the steps; what does not differentiate those refuses them.
+STEP_PENALTIES = {r.name: r for r in (ErrorEstimate(1.0), Stiffness(1.0))}
+OF_THE_STEPS = {"DiscreteAdjoint", "CheckpointedAdjoint"}
 
 END, DT, SEED = 0.4, 0.2, 7
 
@@ -92,8 +97,10 @@ class Cell:
     def is_refused(self) -> bool:
         """Whether it is to be refused."""
         refused, asked = self.case.refused, self.asked
+        sums_steps = not STEP_PENALTIES.keys().isdisjoint(asked.penalties)
         return (
             self.sensitivity in refused.by
+            or (sums_steps and (asked.times or self.sensitivity not in OF_THE_STEPS))
             or (refused.times and asked.times)
             or (refused.flow and asked.divergence is not None)
             or (refused.along and bool(ALONG & set(asked.penalties)))
@@ -111,6 +118,7 @@ FLOW = tuple(
     for penalties in ((), *((name,) for name in REGULARIZERS), tuple(REGULARIZERS))
     for times in (False, True)
 )
-EVERYTHING = (*STATE, *FLOW)
+STEPS = tuple(Asked(d, tuple(STEP_PENALTIES)) for d in ("exact", "hutchinson"))
+EVERYTHING = (*STATE, *STEPS, *FLOW)
 
 assert set(SENSITIVITIES) == ALL

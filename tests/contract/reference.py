@@ -23,6 +23,16 @@ A = (
     (Q(19372, 6561), Q(-25360, 2187), Q(64448, 6561), Q(-212, 729)),
     (Q(9017, 3168), Q(-355, 33), Q(46732, 5247), Q(49, 176), Q(-5103, 18656)),
 )
+# Of the second solution, the end's slope included.
+LESS = (
+    Q(5179, 57600),
+    Q(0),
+    Q(7571, 16695),
+    Q(393, 640),
+    Q(-92097, 339200),
+    Q(187, 2100),
+    Q(1, 40),
+)
 B = (Q(35, 384), Q(0), Q(500, 1113), Q(125, 192), Q(-2187, 6784), Q(11, 84))
 
 
@@ -77,6 +87,8 @@ class Dynamics:
             "jacobian_frobenius": frobenius / size,
             "directional_derivative": along.square().sum(1) / (2 * size),
             "total_derivative": (by_time + along).square().sum(1) / (2 * size),
+            # What the steps add has no rate.
+            **{name: value.new_zeros(batch) for name in ("error_estimate", "stiffness")},
         }
 
 
@@ -152,7 +164,27 @@ def _stepped(
     for row, c in zip(A, C[1:], strict=True):
         slopes.append(dynamics(t + float(c) * dt, _plus(y, dt, row, slopes)))
     end = _plus(y, dt, B, slopes)
-    return end, slopes[0], dynamics(t + dt, end)
+    last = dynamics(t + dt, end)
+    return _with_estimates(end, dt, [*slopes, last]), slopes[0], last
+
+
+def _with_estimates(end: State, dt: float, slopes: Sequence[State]) -> State:
+    """The end of a step with what it says of itself: its error, and how far two stages differ."""
+    if "error_estimate" not in end:
+        return end
+    less = [b - other for b, other in zip((*B, Q(0)), LESS, strict=True)]
+    error = _plus({name: torch.zeros_like(end[name]) for name in end}, dt, less, slopes)
+    entries = torch.cat([error["log_det"][:, None], error["z"].flatten(1)], 1)
+    apart = [b - a for b, a in zip(B, (*A[-1], Q(0)), strict=True)]
+    nowhere = {"z": torch.zeros_like(end["z"])}
+    moved = _plus(nowhere, dt, apart, slopes[:-1])["z"].flatten(1).norm(dim=1)
+    changed = (slopes[-1]["z"] - slopes[-2]["z"]).flatten(1).norm(dim=1)
+    ratio = changed / torch.where(moved > 0, moved, 1.0)
+    return {
+        **end,
+        "error_estimate": end["error_estimate"] + abs(dt) * entries.square().mean(1).sqrt(),
+        "stiffness": end["stiffness"] + abs(dt) * ratio,
+    }
 
 
 def moved_by(dynamics: Dynamics, y: State, t: Tensor, direction: float) -> State:

@@ -6,7 +6,7 @@ product is run by ``make test-all``.
 
 import pytest
 
-from tests.contract.cells import EVERYTHING, SENSITIVITIES, Asked, Cell
+from tests.contract.cells import EVERYTHING, OF_THE_STEPS, SENSITIVITIES, STEPS, Asked, Cell
 from tests.contract.fields import FIELDS, Case
 from tests.contract.outcomes import outcome
 
@@ -34,6 +34,15 @@ SOME = [cell for index, case in enumerate(FIELDS) for cell in taking_turns(index
 @pytest.mark.parametrize("cell", SOME, ids=str)
 def test_field(cell: Cell) -> None:
     check(cell)
+
+
+@pytest.mark.one_in(100)
+@pytest.mark.parametrize("asked", STEPS, ids=str)
+@pytest.mark.parametrize("adaptive", [False, True], ids=["fixed", "adaptive"])
+@pytest.mark.parametrize("sensitivity", sorted(OF_THE_STEPS))
+@pytest.mark.parametrize("case", FIELDS, ids=str)
+def test_what_the_steps_say(case: Case, sensitivity: str, adaptive: bool, asked: Asked) -> None:
+    check(Cell(case, sensitivity, adaptive, asked))
 
 
 @pytest.mark.slow

@@ -25,6 +25,9 @@ from rnode_dyn import (
     Quadrature,
     ReversibleAdjoint,
     Solver,
+    Stiffness,
+    TaylorDerivative,
+    TrajectoryPolynomial,
     build_model,
     load_recipe,
 )
@@ -137,12 +140,23 @@ def test_memory_is_that_of_a_real_step(make: Any, algorithm: Any, sensitivity: S
         (HutchinsonDivergence("rademacher", probes=3), PENALTIES),
         (ExactDivergence(), PENALTIES),
         (HutchinsonDivergence(), (*PENALTIES, DirectionalDerivative(0.1))),
+        (HutchinsonDivergence(), (*PENALTIES, TaylorDerivative(0.1, order=2))),
+        (HutchinsonDivergence(), (*PENALTIES, TrajectoryPolynomial(1.0), Stiffness(0.1))),
     ],
 )
 def test_what_is_integrated_beside_the_state_is_counted(divergence: Any, regularizers: Any) -> None:
     model = multiscale(Solver(RK4(), HALF_STEPS, CheckpointedAdjoint()), divergence, regularizers)
     cost = training_cost(model, BATCH)
     assert (cost.forward_flops, cost.step_flops) == measured_flops(model)
+
+
+def test_where_penalties_look_at_states_is_counted() -> None:
+    """All but what they make of them, a sum over the states."""
+    penalties = (*PENALTIES, TrajectoryPolynomial(1.0), Stiffness(0.1))
+    solver = Solver(RK4(), HALF_STEPS, CheckpointedAdjoint())
+    model = multiscale(solver, HutchinsonDivergence(), penalties)
+    cost = training_cost(model, BATCH)
+    assert (cost.forward_flops, cost.step_flops) == pytest.approx(measured_flops(model), rel=2e-3)
 
 
 QUADRATURES = [

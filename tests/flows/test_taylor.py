@@ -10,6 +10,7 @@ from rnode_dyn import (
     FixedStep,
     KineticEnergy,
     Midpoint,
+    NonFiniteStateError,
     RegularizedFlow,
     RegularizedODE,
     Regularizer,
@@ -85,3 +86,10 @@ def test_without_gradients(context: type) -> None:
 def test_wrong_orders(order: object) -> None:
     with pytest.raises(ValueError, match="TaylorDerivative: order is"):
         TaylorDerivative(1.0, order=order)  # type: ignore[arg-type]
+
+
+def test_a_field_that_is_not_finite_is_blamed_for_that() -> None:
+    layer = RegularizedODE(lambda t, x: x / 0, Solver(Midpoint(), FixedStep(0.5)))
+    penalised = RegularizedODE(layer.field, layer.solver, [TaylorDerivative(1.0, 2)])
+    with pytest.raises(NonFiniteStateError):
+        penalised(torch.ones(2, 3))

@@ -10,6 +10,7 @@ from rnode_dyn import (
     RK4,
     AdaptiveStep,
     DirectionalDerivative,
+    ErrorEstimate,
     ExactDivergence,
     HutchinsonDivergence,
     JacobianFrobenius,
@@ -17,12 +18,16 @@ from rnode_dyn import (
     MLPField,
     RegularizedFlow,
     Solver,
+    Stiffness,
+    TaylorDerivative,
     TotalDerivative,
+    TrajectoryPolynomial,
 )
 from rnode_dyn.flows.regularizers import Regularizer
 from tests.flows.cases import FEW_STEPS
 
 PENALTIES = [KineticEnergy, JacobianFrobenius, DirectionalDerivative, TotalDerivative]
+PENALTIES += [TaylorDerivative, ErrorEstimate, Stiffness, TrajectoryPolynomial]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from rnode_dyn import (
     CheckpointedAdjoint,
     DiscreteAdjoint,
     Dopri5,
+    ErrorEstimate,
     ExactDivergence,
     FixedStep,
     HutchinsonDivergence,
@@ -22,11 +23,16 @@ from rnode_dyn import (
     RecipeError,
     ReversibleAdjoint,
     Shift,
+    Solver,
+    Stiffness,
+    TaylorDerivative,
+    TrajectoryPolynomial,
+    Uniform,
     build_model,
 )
 from rnode_dyn.costs.architecture import describe_model
 from rnode_dyn.recipe.build import ALGORITHMS
-from rnode_dyn.recipe.names import FIXED_ALGORITHMS, AlgorithmName
+from rnode_dyn.recipe.names import COMPARES_STAGES, FIXED_ALGORITHMS, AlgorithmName
 
 
 def recipe(**tables: dict) -> Recipe:
@@ -131,6 +137,47 @@ def test_scales_have_their_own_parts() -> None:
     assert model.latent_shapes == [(2, 4, 4), (2, 4, 4)]
     x = torch.rand(2, 1, 8, 8)
     assert torch.allclose(model.inverse(model(x).z).z, x, atol=1e-5)
+
+
+def test_every_penalty_is_built_as_the_recipe_says() -> None:
+    weights = {
+        "taylor_derivative": 0.1,
+        "taylor_order": 2,
+        "error_estimate": 100.0,
+        "stiffness": 0.01,
+        "trajectory_polynomial": 5.0,
+        "trajectory_degree": 2,
+    }
+    given = recipe(
+        solver={"algorithm": "dopri5", "step": 0.25},
+        regularizers=weights,
+        model={"end_time": [0.75, 1.25]},
+    )
+    (block,) = build_model(given).blocks
+    assert block.regularizers[2:] == (
+        TaylorDerivative(0.1, order=2),
+        ErrorEstimate(100.0),
+        Stiffness(0.01),
+        TrajectoryPolynomial(5.0, degree=2),
+    )
+    assert (block.end, block.end_time) == (Uniform(0.75, 1.25), 1.0)
+    figures = describe_model(build_model(given))
+    assert figures["penalties"] == [
+        {k: weights[k] for k in weights if not k.endswith(("order", "degree"))}
+    ]
+    assert figures["end_times"] == [[0.75, 1.25]]
+
+
+def test_the_names_of_those_that_compare_stages_are_the_algorithms_that_do() -> None:
+    def is_taken(name: str) -> bool:
+        solver = Solver(ALGORITHMS[name](), FixedStep(0.5))
+        try:
+            Stiffness(1.0).check_solver(solver)
+        except ValueError:
+            return False
+        return True
+
+    assert {name for name in ALGORITHMS if is_taken(name)} == set(COMPARES_STAGES)
 
 
 MISFITS = {

@@ -113,6 +113,36 @@ WRONG = [
     ),
     ("[regularizers]\nkinetic_energy = -1\n", "regularizers.kinetic_energy", "given -1", ""),
     ("[[model.scale]]\nblocks = 0\nsqueeze = true\n", "model.scale.0.blocks", "given 0", ""),
+    ("[regularizers]\ntaylor_order = 0\n", "regularizers.taylor_order", "given 0", ""),
+    (
+        "[regularizers]\nerror_estimate = 1\n",
+        "regularizers.error_estimate",
+        "rk4 does not estimate its error",
+        "",
+    ),
+    (
+        "[solver]\nalgorithm = 'dopri5'\nsensitivity = 'backsolve'\n"
+        "[regularizers]\nstiffness = 1\n",
+        "regularizers.stiffness",
+        "a sum over the steps, which backsolve",
+        "",
+    ),
+    (
+        "[solver.eval]\nalgorithm = 'bosh3'\n[regularizers]\nstiffness = 1\n",
+        "regularizers.stiffness",
+        "bosh3 has no two stages at the same time",
+        "",
+    ),
+    (
+        "[solver.quadrature]\nrule = 'gauss'\nnodes = 3\n"
+        "[regularizers]\ntrajectory_polynomial = 1\n",
+        "regularizers.trajectory_polynomial",
+        "no integral that nodes could take",
+        "",
+    ),
+    ("[model]\nend_time = [1.25, 0.75]\n", "model.end_time", "earlier end comes first", ""),
+    ("[model]\nend_time = [1.0]\n", "model.end_time", "or a list of 2, each", ""),
+    ("[model]\nend_time = 'x'\n", "model.end_time", "given 'x' (a string); allowed", ""),
     # unknown names
     (
         "[solver]\nalgorithm = 'RK4'\n",

@@ -49,7 +49,8 @@ divergences = st.builds(lambda own, inner: {**own, **inner}, estimators, tables(
 fields = tables(
     kind=st.sampled_from(["conv", "mlp"]), hidden=st.lists(counts, min_size=1, max_size=4)
 )
-penalties = tables(kinetic_energy=weights, total_derivative=weights)
+ends = st.tuples(positive, positive).map(sorted).filter(lambda pair: pair[0] < pair[1])
+penalties = tables(kinetic_energy=weights, total_derivative=weights, taylor_derivative=weights)
 scales = tables(
     blocks=counts,
     squeeze=st.booleans(),
@@ -62,7 +63,7 @@ models = st.one_of(
     st.fixed_dictionaries(
         {"scales": st.just("auto"), "blocks": counts}, optional={"field": fields}
     ),
-    tables(scale=st.lists(scales, max_size=3), field=fields, end_time=positive),
+    tables(scale=st.lists(scales, max_size=3), field=fields, end_time=positive | ends),
 )
 recipes = st.fixed_dictionaries(
     {

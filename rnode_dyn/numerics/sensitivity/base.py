@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -13,6 +14,9 @@ from rnode_dyn.numerics.stepping.integrator import Integrator
 
 class Sensitivity(ABC):
     """How to differentiate through a solve."""
+
+    differentiates_steps: ClassVar[bool] = False
+    """Whether the gradient passes through each step that the algorithm made, as it was made."""
 
     def check(self, algorithm_parameters: Sequence[Tensor]) -> None:  # noqa: B027  # most can
         """Raise ``ValueError`` where an algorithm with these parameters cannot be used."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -172,6 +173,8 @@ class CheckpointedAdjoint(Adjoint):
         >>> CheckpointedAdjoint(every=4)
         CheckpointedAdjoint(every=4)
     """
+
+    differentiates_steps: ClassVar[bool] = True
 
     every: int = 1
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ class DiscreteAdjoint(Sensitivity):
     Gradients that are not finite are noticed on their way back: the state's at each step, and
     those of the leaves (parameters, say) that the field's first evaluation uses, as they arrive.
     """
+
+    differentiates_steps: ClassVar[bool] = True
 
     def check_by_sample(self) -> None:
         """Each sample may step by itself: autograd records what it does."""

@@ -14,6 +14,7 @@ from rnode_dyn.data.dequantize import UniformDequantization
 from rnode_dyn.data.paired import AnyBatch, taken_apart
 from rnode_dyn.data.splits import Event
 from rnode_dyn.evaluation.bits import bits_of
+from rnode_dyn.flows.augmented_flow import refuse_bound
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.share import drawn, sharing
@@ -56,6 +57,7 @@ class FlowTraining(pl.LightningModule):
             out. See :func:`rnode_dyn.training.loop.pieces.loss_in_pieces`.
 
     Raises:
+        TypeError: if the flow has no exact density.
         ValueError: if the objective cannot be computed in pieces of that size.
     """
 
@@ -70,6 +72,7 @@ class FlowTraining(pl.LightningModule):
         micro_batch: int | None = None,
     ) -> None:
         super().__init__()
+        refuse_bound(model, "FlowTraining")
         self.model, self.event = model, event
         self.objective = Likelihood() if objective is None else objective
         if micro_batch is not None:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event
 from rnode_dyn.fields.at_times import at_times
 from rnode_dyn.fields.conditioned import conditioned
+from rnode_dyn.flows.augmented_flow import Augmented
 from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -22,6 +22,7 @@ from rnode_dyn.training.objectives.base import (
     as_trained,
     with_labels_left_out,
 )
+from rnode_dyn.training.objectives.coupling import partners, squared_distances
 
 Coupling = Literal["independent", "minibatch-ot"]
 Times = Literal["uniform", "stratified", "logit-normal"]
@@ -78,12 +79,17 @@ class FlowMatching(Objective):
 
     def loss(
         self,
-        model: MultiscaleFlow | RegularizedFlow,
+        model: MultiscaleFlow | RegularizedFlow | Augmented,
         u: Tensor,
         event: Event | None = None,
         condition: Tensor | None = None,
     ) -> Loss:
-        """Return the mean squared error of the velocities, in units of z − a, over the blocks."""
+        """Return the mean squared error of the velocities, in units of z − a, over the blocks.
+
+        The data of an augmented flow have noise beside them.
+        """
+        if isinstance(model, Augmented):
+            u, model, event = model.joined(u)[0][0], model.flow, None
         model, _ = as_trained(model, u, event)
         condition = model.enter_condition(with_labels_left_out(model, u, condition))
         with torch.no_grad():
@@ -150,11 +156,10 @@ def exchanged(
             of it, so that only samples under the same condition exchange theirs.
     """
     last = route[-1].coordinates.flatten()
-    cost = torch.cdist(data[:, last].float(), noise[:, last].float()).square()
+    cost = squared_distances(data[:, last], noise[:, last])
     if condition is not None:
         rows = condition.detach().reshape(len(condition), -1)
         cost = cost.masked_fill((rows[:, None] != rows).any(2), math.inf)
-    _, partners = linear_sum_assignment(cost.cpu().numpy())
     noise = noise.clone()
-    noise[:, last] = noise[:, last][torch.as_tensor(partners, device=noise.device)]
+    noise[:, last] = noise[:, last][partners(cost)]
     return noise

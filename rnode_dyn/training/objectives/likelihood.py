@@ -7,8 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rnode_dyn.data.bits import bits_per_dim
 from rnode_dyn.data.splits import Event
 from rnode_dyn.evaluation.bits import bits_of
+from rnode_dyn.flows.augmented_flow import Augmented
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
@@ -43,12 +45,17 @@ class Likelihood(Objective):
 
     def loss(
         self,
-        model: MultiscaleFlow | RegularizedFlow,
+        model: MultiscaleFlow | RegularizedFlow | Augmented,
         u: Tensor,
         event: Event | None = None,
         condition: Tensor | None = None,
     ) -> Loss:
-        """Solve the flow on ``u``, and price where it went and how."""
+        """Solve the flow on ``u``, and price where it went and how.
+
+        An augmented flow is trained on its bound, which ``figures`` have as ``bits_per_dim_bound``.
+        """
+        if isinstance(model, Augmented):
+            return self._loss_of_bound(model, u, event, condition)
         model, event = as_trained(model, u, event)
         condition = with_labels_left_out(model, u, condition)
         result, weighted = model.forward_weighted(u, condition)
@@ -57,8 +64,18 @@ class Likelihood(Objective):
         bits = bits_of(result, event).mean()
         penalty = weighted.mean().to(bits.dtype)
         figures = {"bits_per_dim": bits.detach(), **_means(result.penalties)}
-        evaluations = float(sum(block.stats.nfe for block in model.blocks))
-        return Loss(bits + penalty, {**figures, "evaluations": torch.tensor(evaluations)})
+        return Loss(bits + penalty, {**figures, **_evaluations(model.blocks)})
+
+    def _loss_of_bound(
+        self, model: Augmented, u: Tensor, event: Event | None, condition: Tensor | None
+    ) -> Loss:
+        bound, penalties, weighted = model(u, condition)
+        if self.regularizers is not None:
+            weighted = self._weigh(penalties, torch.zeros_like(bound))
+        event = Event(tuple(u.shape[1:])) if event is None else event
+        bits = bits_per_dim(bound, event.dims, event.levels).mean()
+        figures = {"bits_per_dim_bound": bits.detach(), **_means(penalties)}
+        return Loss(bits + weighted.mean(), {**figures, **_evaluations(model.blocks)})
 
     def _weigh(self, penalties: dict[str, Tensor], total: Tensor) -> Tensor:
         for regularizer in self.regularizers or ():
@@ -69,6 +86,10 @@ class Likelihood(Objective):
                 )
             total = total + regularizer.weight * penalties[regularizer.name]
         return total
+
+
+def _evaluations(blocks: Sequence[RegularizedFlow]) -> dict[str, Tensor]:
+    return {"evaluations": torch.tensor(float(sum(block.stats.nfe for block in blocks)))}
 
 
 def _means(penalties: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,143 @@
+"""Solves whose penalties look at the steps, or at states on the way, beside the integrals."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from rnode_dyn.flows.augmented import AugmentedField
+from rnode_dyn.flows.solve_penalties import MadeStep, StatesPenalty, StepPenalty
+from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
+from rnode_dyn.numerics.numbers import as_number
+from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
+from rnode_dyn.numerics.solve import Solver, solve
+from rnode_dyn.numerics.stats import SolveStats
+
+
+def solve_penalised(
+    dynamics: AugmentedField, problem: ODEProblem, solver: Solver, times: list[Any]
+) -> tuple[Tensor, SolveStats]:
+    """Solve for rows of (log-determinant, penalties…, state), penalties of any kind.
+
+    Args:
+        dynamics: The field of all.
+        problem: The problem of all.
+        solver: How to solve.
+        times: When rows are wanted, the end of the solve last.
+
+    Returns:
+        The rows, ``(len(times), batch, entries)``, of which the last has the penalties of the whole
+        solve; and what the solve cost.
+
+    Raises:
+        ValueError: if a penalty does not go with the solver or the times.
+    """
+    solver = _watching_steps(solver, dynamics, problem)
+    looks = [_Look(p, problem) for p in dynamics.regularizers if isinstance(p, StatesPenalty)]
+    asked = {as_number(t): t for t in [*(t for look in looks for t in look.times), *times]}
+    ahead = sorted(asked, key=lambda t: problem.direction * t)  # type: ignore[operator]
+    solution = solve(problem, solver, save_at=[asked[t] for t in ahead])
+    if not looks:
+        return solution.x, solution.stats
+    row_at = dict(zip(ahead, solution.x.unbind(), strict=True))
+    rows = [row_at[as_number(t)] for t in times]
+    found: dict[str, Tensor] = {}
+    for look in looks:
+        between = [row_at[as_number(t)] for t in look.times]
+        states = torch.stack([problem.x0, *between, rows[-1]])[:, :, dynamics.channels :]
+        found[look.penalty.name] = look.penalty.of_states(look.places, states)
+    rows[-1] = rows[-1] + _as_row(found, dynamics, rows[-1])
+    return torch.stack(rows), solution.stats
+
+
+class _Look:
+    """The times at which a penalty looks at the states of one solve.
+
+    Attributes:
+        places: All of them as fractions of the span, both ends included.
+        times: Those between the ends; tensors where an end wants a gradient.
+    """
+
+    def __init__(self, penalty: StatesPenalty, problem: ODEProblem) -> None:
+        t0, t1 = problem.t_span
+        self.penalty, between = penalty, penalty.draw(problem.x0)
+        self.places = torch.tensor([0.0, *between, 1.0], dtype=torch.float64, device="cpu")
+        self.times = [t0 + (t1 - t0) * place for place in between]
+
+
+def _as_row(found: dict[str, Tensor], dynamics: AugmentedField, like: Tensor) -> Tensor:
+    """Return penalties, by their names, in their places of a row; zeros elsewhere."""
+    nothing = like.new_zeros(len(like))
+    columns = [found.get(penalty.name, nothing) for penalty in dynamics.regularizers]
+    before = int(dynamics.has_log_det)
+    return pad(torch.stack(columns, 1), (before, like.shape[1] - before - len(columns)))
+
+
+def _watching_steps(solver: Solver, dynamics: AugmentedField, problem: ODEProblem) -> Solver:
+    """The same solver, whose steps add what penalties say of them."""
+    watching = [p for p in dynamics.regularizers if isinstance(p, StepPenalty)]
+    for penalty in watching:
+        penalty.check_solver(solver)
+        penalty.check_times(problem.t_span)
+    if not watching or not isinstance(solver.algorithm, ExplicitRungeKutta):
+        return solver
+    return replace(solver, algorithm=_PenalisedSteps(solver.algorithm, dynamics, watching))
+
+
+class _PenalisedSteps(Algorithm):
+    """A method at the end of whose steps stands what penalties add for them.
+
+    It is part of the step, so that whatever makes the step again, to differentiate it, does so too.
+
+    Args:
+        method: What steps.
+        dynamics: What the rows are made of.
+        penalties: Those that are sums over the steps.
+    """
+
+    def __init__(
+        self, method: ExplicitRungeKutta, dynamics: AugmentedField, penalties: list[StepPenalty]
+    ) -> None:
+        self.method, self.dynamics, self.penalties = method, dynamics, penalties
+        self.order = method.order
+
+    @property
+    def name(self) -> str:
+        """That of the method."""
+        return self.method.name
+
+    @property
+    def embedded_order(self) -> int | None:
+        """That of the method."""
+        return self.method.embedded_order
+
+    @property
+    def interpolation_order(self) -> int:
+        """That of the method."""
+        return self.method.interpolation_order
+
+    def advance(
+        self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
+    ) -> Step:
+        """Make one step, and add the penalties at its end."""
+        step = self.method.advance(rhs, t, dt, x, slope)
+        seen = self._seen(step)
+        found = {penalty.name: penalty.of_step(seen) for penalty in self.penalties}
+        step.x1 = step.x1 + _as_row(found, self.dynamics, step.x1)
+        return step
+
+    def _seen(self, step: Step) -> MadeStep:
+        channels, log_det = self.dynamics.channels, int(self.dynamics.has_log_det)
+        states = [slope[:, channels:] for slope in step.slopes]
+        controlled = [
+            torch.cat([slope[:, :log_det], state], 1) if log_det else state
+            for slope, state in zip(step.slopes, states, strict=True)
+        ]
+        return MadeStep(self.method.tableau, step.dt, states, controlled)
+
+    def interpolate(self, rhs: RightHandSide, step: Step, t: float) -> Tensor:
+        """State at a time within ``step``, by the method; the penalties come at its end."""
+        return self.method.interpolate(rhs, step, t)
