@@ -112,8 +112,8 @@ def value_and_jacobian(
 def _rows_and_probe(x: Tensor) -> Tensor:
     """A cotangent for each entry, the same for all samples, and at last one for one sample."""
     size = x[0].numel()
-    rows = torch.eye(size, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
-    probe = x.new_zeros(1, len(x), size)
+    rows = torch.eye(size, dtype=x.dtype, device=x.device)[:, None].expand(-1, x.shape[0], -1)
+    probe = x.new_zeros(1, x.shape[0], size)
     probe[0, 0] = torch.cos(torch.arange(1, size + 1, dtype=x.dtype, device=x.device))
     return torch.cat([rows, probe]).reshape(-1, *x.shape)
 

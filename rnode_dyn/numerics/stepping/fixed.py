@@ -114,7 +114,7 @@ class FixedStep:
 
 def _finite_samples(x: Tensor) -> Tensor:
     """Which samples are finite, (batch,)."""
-    return torch.isfinite(x.detach()).reshape(len(x), -1).all(1)
+    return torch.isfinite(x.detach()).reshape(x.shape[0], -1).all(1)
 
 
 def _check_finite(finite: Tensor, times: list[float], nfe: int) -> None:
