@@ -75,9 +75,10 @@ def value_and_products(
         (tensor([[1., 4.]]), tensor([[[2., 0.]]]))
     """
     if isinstance(field, FieldWithProduct) and not with_push:
-        value, first = field.product(t, x, probes[0])
+        one, *others = probes.unbind()
+        value, first = field.product(t, x, one)
         check_slope(value, x)
-        more = (field.product(t, x, probe)[1] for probe in probes[1:])
+        more = (field.product(t, x, probe)[1] for probe in others)
         return value, torch.stack([first, *more]), None
     at = linearize(field, t, x, with_push)
     return at.value, torch.stack([at.pull(probe) for probe in probes]), at.push

@@ -31,6 +31,7 @@ _FORMATS = {".pt2": "torch", ".onnx": "onnx"}
 _FUNCTIONS = {"log_prob": LogDensity, "sample": Samples}
 _ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _TRACED, _TRIED = 5, 7  # samples: of the trace, and of the comparison
+_EXPORTERS = {"torch": "torch.export", "onnx": "torch's exporter to ONNX"}
 _TOLERANCE = {"torch": 1e-6, "onnx": 1e-4}
 
 
@@ -100,8 +101,7 @@ def export_flow(
     with seeded(torch.device("cpu"), 0):
         traced, tried = module.arguments(_TRACED, condition), module.arguments(_TRIED, condition)
     wanted = _computed(module, tried)
-    program = _traced(module, traced)
-    data, found = _WRITERS[kind](program, tried)
+    data, found = _carried(kind, module, traced, tried)
     gap = float(((found - wanted).abs() / (1 + wanted.abs())).max())
     if not gap <= _TOLERANCE[kind]:
         raise ExportError(
@@ -178,7 +178,9 @@ def _as_exported(
     model = copy.deepcopy(as_multiscale(flow, tuple(shape))).cpu().eval()
     refuse_extra([model], condition)
     if condition is None and takes_condition(model):
-        raise ValueError("the flow is conditional: write condition=…, a row or more to try it with.")
+        raise ValueError(
+            "the flow is conditional: write condition=…, a row or more to try it with."
+        )
     return model
 
 
@@ -211,32 +213,37 @@ def _computed(module: nn.Module, arguments: Arguments) -> Tensor:
 
 
 @torch.no_grad()
-def _traced(module: nn.Module, arguments: Arguments) -> Any:
-    """Let torch write down what the module computes, for batches of any size."""
-    batch = torch.export.Dim("batch")
+def _carried(
+    kind: str, module: nn.Module, traced: Arguments, tried: Arguments
+) -> tuple[bytes, Tensor]:
+    """Return what the file will hold, and what it computes."""
     try:
-        return torch.export.export(
-            module,
-            (),
-            dict(arguments),
-            dynamic_shapes={name: {0: batch} for name in arguments},
-            strict=False,
-        )
+        return _WRITERS[kind](_traced(module, traced), tried)
     except Exception as error:
         # Whatever a field does that torch cannot follow arrives here, as any kind of error.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ExportError(
-            f"torch.export cannot carry this flow ({lines[0]}). Nothing was written."
+            f"{_EXPORTERS[kind]} cannot carry this flow ({lines[0]}). Nothing was written."
         ) from error
 
 
-@torch.no_grad()
+def _traced(module: nn.Module, arguments: Arguments) -> Any:
+    """Let torch write down what the module computes, for batches of any size."""
+    batch = torch.export.Dim("batch")
+    return torch.export.export(
+        module,
+        (),
+        dict(arguments),
+        dynamic_shapes={name: {0: batch} for name in arguments},
+        strict=False,
+    )
+
+
 def _as_torch(program: Any, arguments: Arguments) -> tuple[bytes, Tensor]:
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     buffer.seek(0)
-    found = torch.export.load(buffer).module()(**arguments)
-    return buffer.getvalue(), found
+    return buffer.getvalue(), torch.export.load(buffer).module()(**arguments)
 
 
 def _as_onnx(program: Any, arguments: Arguments) -> tuple[bytes, Tensor]:
@@ -245,13 +252,7 @@ def _as_onnx(program: Any, arguments: Arguments) -> tuple[bytes, Tensor]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own exporter, about itself
-        try:
-            translated = torch.onnx.export(program, dynamo=True, verbose=False)
-        except torch.onnx.errors.OnnxExporterError as error:
-            raise ExportError(
-                f"ONNX has no operators for this flow ({str(error).splitlines()[0]}). Nothing was "
-                "written; .pt2 may carry it."
-            ) from error
+        translated = torch.onnx.export(program, dynamo=True, verbose=False)
     assert translated is not None
     data = translated.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])

@@ -66,6 +66,7 @@ def test_a_file_computes_the_log_density_where_this_package_is_not(tmp_path):
     torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_file_computes_samples_under_conditions(tmp_path):
     flow, z, labels = built(classes=5), torch.randn(2, 3), torch.tensor([4, 1])
     given = torch.arange(5)
@@ -91,6 +92,7 @@ def test_the_noise_of_an_estimate_is_an_argument(tmp_path):
     assert abs(estimates.mean() - exact[0]) < 4 * error
 
 
+@pytest.mark.slow
 def test_exporting_leaves_the_flow_as_it_was(tmp_path):
     flow = built(HutchinsonDivergence()).train()
     export_flow(flow, tmp_path / "flow.pt2", step=1.0)
@@ -100,6 +102,7 @@ def test_exporting_leaves_the_flow_as_it_was(tmp_path):
     assert all(parameter.requires_grad for parameter in flow.parameters())
 
 
+@pytest.mark.slow
 def test_the_solver_of_a_sensitivity_with_a_pair_of_states_is_carried_too(tmp_path):
     flow = built(solver=Solver(RK4(), FixedStep(0.5), ReversibleAdjoint()))
     assert export_flow(flow, tmp_path / "flow.pt2").gap < 1e-6
