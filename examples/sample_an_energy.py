@@ -1,7 +1,7 @@
 """Samples from an unnormalised density, of which nothing is known but its formula.
 
-A flow is trained, while a temperature falls, until what it draws has the density of zuko's tutorial,
-a ring that is heavier in places; then it weighs its samples, which gives the density's integral.
+A flow is trained, while a temperature falls, until what it draws has the density, a ring that is
+heavier in places; then it weighs its samples, which gives the density's integral.
 """
 
 import math

@@ -19,8 +19,8 @@ _EXAMPLES = {
         "rnode-dyn score power rows.npy --json",
     ),
     "export": (
-        "rnode-dyn export quickstart",
-        "rnode-dyn export moons --format onnx --step 0.05",
+        "rnode-dyn export moons --step 0.05",
+        "rnode-dyn export moons --step 0.05 --format onnx",
     ),
     "report": (
         "rnode-dyn report moons",

@@ -45,11 +45,14 @@ def export_command(
     folder = find_run(run_path)
     folder.checkpoint(checkpoint)
     announce(recipe_of(folder), folder)
+    from rnode_dyn.runs.errors import RunError
     from rnode_dyn.runs.export import export_run
 
     path = output or folder.path / "exports" / f"{function}{suffix}"
     try:
         found = export_run(folder, path, function, step=step, checkpoint=checkpoint, tell=note)
+    except RunError:
+        raise
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error).replace("step=", "--step ")) from error
     if as_json:

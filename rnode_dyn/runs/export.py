@@ -178,9 +178,7 @@ def _as_exported(
     model = copy.deepcopy(as_multiscale(flow, tuple(shape))).cpu().eval()
     refuse_extra([model], condition)
     if condition is None and takes_condition(model):
-        raise ValueError(
-            "the flow is conditional: write condition=…, a row or more to try it with."
-        )
+        raise ValueError("the flow is conditional: write condition=…, one row or more.")
     return model
 
 

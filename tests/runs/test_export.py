@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
 from rnode_dyn import (
     RK4,
@@ -22,11 +23,16 @@ from rnode_dyn import (
     MultiscaleFlow,
     RegularizedFlow,
     ReversibleAdjoint,
+    Run,
     Scale,
     Solver,
     Standardize,
     export_flow,
+    load_recipe,
+    load_run,
+    run,
 )
+from rnode_dyn.cli.app import app
 
 FIXED = Solver(RK4(), FixedStep(0.5))
 _FRESH = """
@@ -108,12 +114,11 @@ def test_the_solver_of_a_sensitivity_with_a_pair_of_states_is_carried_too(tmp_pa
     assert export_flow(flow, tmp_path / "flow.pt2").gap < 1e-6
 
 
-def test_an_adaptive_solver_is_refused_by_name_and_fixed_steps_mend_it(tmp_path):
+def test_an_adaptive_solver_is_refused_by_name(tmp_path):
     flow, file = built(solver=Solver(Dopri5(), AdaptiveStep())), tmp_path / "flow.pt2"
     with pytest.raises(ValueError, match=r"Dopri5\(\) with AdaptiveStep.*step=0.05"):
         export_flow(flow, file)
     assert not list(tmp_path.iterdir())
-    assert export_flow(flow, file, step=0.25).path == file
 
 
 @pytest.mark.parametrize(
@@ -164,3 +169,52 @@ def test_onnx_computes_the_same(tmp_path, function, divergence):
         pytest.importorskip(package, reason=f"{package} is not installed")
     made = export_flow(built(divergence), tmp_path / "flow.onnx", function)
     assert made.gap < 1e-6
+
+
+SMALL = ["train.max_steps=2", "data.train_size=64", "data.validation_size=20", "data.test_size=20"]
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return load_run(run(load_recipe("moons", SMALL), tmp_path_factory.mktemp("plane")).folder)
+
+
+def command(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(map(str, words)))
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_the_command_refuses_adaptive_steps_and_takes_fixed_ones(plane, tmp_path):
+    file = tmp_path / "flow.pt2"
+    file.write_text("what was there")
+    code, said = command("export", plane.folder.path, "--output", file)
+    assert code == 2
+    assert "Dopri5() with AdaptiveStep" in said
+    assert "--step 0.05" in said
+    assert file.read_text() == "what was there"
+    code, said = command("export", plane.folder.path, "--output", file, "--step", 0.5)
+    assert code == 0, said
+    assert "log_prob(x (n, 2))" in said
+    x = torch.randn(3, 2)
+    for block in plane.flow.blocks:
+        block.eval_solver = Solver(Dopri5(), FixedStep(0.5))
+    wanted = plane.distribution().log_prob(x)
+    found = torch.export.load(file).module()(x=x)
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--format", "onnx", "--output", "flow.pt2"], "must end in .onnx"),
+        (["--format", "jax"], "torch"),
+        (["--step", "0"], "FixedStep"),
+        (["--step", "-1"], "FixedStep"),
+        (["--step", "nan"], "FixedStep"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_write(plane, options, said):
+    code, told = command("export", plane.folder.path, *options)
+    assert code == 2, told
+    assert said in told
+    assert not (plane.folder.path / "exports").exists()

@@ -43,7 +43,7 @@ class Tempered:
         hottest = positive("Tempered", "hottest", self.hottest)
         if hottest < 1:
             raise ValueError(
-                f"Tempered: hottest is {hottest:g}, colder than the density itself: write 1 or more."
+                f"Tempered: hottest is {hottest:g}, colder than the density: write 1 or more."
             )
         object.__setattr__(self, "hottest", hottest)
         object.__setattr__(self, "steps", whole("Tempered", "steps", self.steps))
