@@ -45,7 +45,7 @@ def export_command(
     folder = find_run(run_path)
     folder.checkpoint(checkpoint)
     announce(recipe_of(folder), folder)
-    from rnode_dyn.runs.errors import RunError
+    from rnode_dyn.runs.errors import ExportError, RunError
     from rnode_dyn.runs.export import export_run
 
     path = output or folder.path / "exports" / f"{function}{suffix}"
@@ -54,7 +54,7 @@ def export_command(
     except RunError:
         raise
     except (TypeError, ValueError) as error:
-        raise typer.BadParameter(str(error).replace("step=", "--step ")) from error
+        raise ExportError(str(error).replace("step=", "--step ")) from error
     if as_json:
         shapes = {name: list(shape) for name, shape in found.inputs.items()}
         said = {"format": kind, "function": function, "inputs": shapes, "gap": found.gap}

@@ -79,9 +79,9 @@ class Samples(nn.Module):
         z = torch.randn(batch, math.prod(self.flow.event_shape), dtype=like.dtype)
         return {"z": z, **_repeated(condition, batch)}
 
-    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Carry them to data."""
-        return self.flow.generate(z, **handed(self.flow, condition))
+    def forward(self, z: Tensor, *more: Tensor) -> Tensor:
+        """Carry them to data; ``more`` is the condition, of a flow that takes one."""
+        return self.flow.generate(z, **handed(self.flow, more[0] if more else None))
 
 
 class LogDensity(nn.Module):
@@ -117,7 +117,7 @@ class LogDensity(nn.Module):
         sampled = Samples(self.flow)
         drawn = sampled.arguments(batch, condition)
         with torch.no_grad():
-            x = sampled(**drawn)
+            x = sampled(*drawn.values())
         given = {"x": x, **_repeated(condition, batch)}
         if not self.noise:
             return given
@@ -125,13 +125,11 @@ class LogDensity(nn.Module):
         parts = [d.draw(torch.empty(batch, *shape, dtype=kind)) for d, shape in self.noise]
         return {**given, "noise": torch.cat([p.transpose(0, 1).flatten(1) for p in parts], dim=1)}
 
-    def forward(
-        self, x: Tensor, condition: Tensor | None = None, noise: Tensor | None = None
-    ) -> Tensor:
-        """Return the log-density."""
-        if noise is not None:
-            self.rows.rest = noise
-        z, log_det, _ = self.flow(x, **handed(self.flow, condition))
+    def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        """Return the log-density; ``more`` are condition and noise, what there is of them."""
+        if self.noise:
+            self.rows.rest = more[-1]
+        z, log_det, _ = self.flow(x, **handed(self.flow, more[0] if more else None))
         return standard_normal_log_prob(z) + log_det
 
 

@@ -207,7 +207,7 @@ def fix_steps(model: MultiscaleFlow, step: float | None) -> None:
 
 @torch.no_grad()
 def _computed(module: nn.Module, arguments: Arguments) -> Tensor:
-    return module(**arguments)
+    return module(*arguments.values())
 
 
 @torch.no_grad()
@@ -227,21 +227,18 @@ def _carried(
 
 def _traced(module: nn.Module, arguments: Arguments) -> Any:
     """Let torch write down what the module computes, for batches of any size."""
-    batch = torch.export.Dim("batch")
-    return torch.export.export(
-        module,
-        (),
-        dict(arguments),
-        dynamic_shapes={name: {0: batch} for name in arguments},
-        strict=False,
-    )
+    shapes, batch = torch.export.ShapesCollection(), torch.export.Dim("batch")
+    for given in arguments.values():
+        shapes[given] = {0: batch}
+    given = tuple(arguments.values())
+    return torch.export.export(module, given, dynamic_shapes=shapes, strict=False)
 
 
 def _as_torch(program: Any, arguments: Arguments) -> tuple[bytes, Tensor]:
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     buffer.seek(0)
-    return buffer.getvalue(), torch.export.load(buffer).module()(**arguments)
+    return buffer.getvalue(), torch.export.load(buffer).module()(*arguments.values())
 
 
 def _as_onnx(program: Any, arguments: Arguments) -> tuple[bytes, Tensor]:
@@ -250,7 +247,9 @@ def _as_onnx(program: Any, arguments: Arguments) -> tuple[bytes, Tensor]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own exporter, about itself
-        translated = torch.onnx.export(program, dynamo=True, verbose=False)
+        translated = torch.onnx.export(
+            program, dynamo=True, verbose=False, input_names=list(arguments)
+        )
     assert translated is not None
     data = translated.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
