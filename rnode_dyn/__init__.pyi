@@ -109,9 +109,12 @@ from .recipe.load import load_recipe as load_recipe
 from .recipe.schema import Recipe as Recipe
 from .running.runner import RunResult as RunResult
 from .running.runner import run as run
+from .runs.errors import ExportError as ExportError
 from .runs.errors import RunError as RunError
 from .runs.errors import RunWarning as RunWarning
 from .runs.errors import SaveError as SaveError
+from .runs.export import Export as Export
+from .runs.export import export_flow as export_flow
 from .runs.run import Run as Run
 from .runs.run import load_run as load_run
 from .runs.score import Score as Score
@@ -128,5 +131,6 @@ from .training.objectives.flow_matching import FlowMatching as FlowMatching
 from .training.objectives.likelihood import Likelihood as Likelihood
 from .training.objectives.reflow import Reflow as Reflow
 from .training.objectives.snapshots import Snapshots as Snapshots
+from .training.objectives.tempered import Tempered as Tempered
 
 __version__: str

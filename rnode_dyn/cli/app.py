@@ -8,6 +8,7 @@ import rnode_dyn
 from rnode_dyn.cli.bench import bench_command
 from rnode_dyn.cli.evaluate import evaluate_command
 from rnode_dyn.cli.examples import examples_of
+from rnode_dyn.cli.export import export_command
 from rnode_dyn.cli.guard import guarded
 from rnode_dyn.cli.recipes import recipes_command
 from rnode_dyn.cli.report import report_command
@@ -29,6 +30,7 @@ _COMMANDS = {
     "evaluate": evaluate_command,
     "sample": sample_command,
     "score": score_command,
+    "export": export_command,
     "report": report_command,
     "sweep": sweep_command,
     "show": show_command,

@@ -18,6 +18,10 @@ _EXAMPLES = {
         "rnode-dyn score power rows.csv",
         "rnode-dyn score power rows.npy --json",
     ),
+    "export": (
+        "rnode-dyn export moons --step 0.05",
+        "rnode-dyn export moons --step 0.05 --format onnx",
+    ),
     "report": (
         "rnode-dyn report moons",
         "rnode-dyn report runs/one runs/other --x steps",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rnode_dyn.numerics.numbers import as_number, whole
-from rnode_dyn.numerics.transforms import within_transform
+from rnode_dyn.numerics.transforms import is_exporting, within_transform
 
 NO_CLASS = -1
 """The label of samples of any class, where an embedding has learned what that is."""
@@ -165,7 +165,7 @@ def _check_labels(labels: Tensor, first: int, classes: int, wanted: str) -> None
         raise TypeError(f"condition is {labels.dtype}; this field takes {wanted}.")
     if labels.dim() != 1:
         raise ValueError(f"condition has shape {tuple(labels.shape)}; this field takes {wanted}.")
-    if labels.is_meta or within_transform():
+    if labels.is_meta or within_transform() or is_exporting():
         return  # no number can be read
     outside = labels[(labels < first) | (labels >= classes)]
     if len(outside):
@@ -255,7 +255,7 @@ def check_rows(condition: object, x: Tensor) -> None:
             f"condition is a {type(condition).__name__}; write a tensor, one row a sample: "
             "torch.as_tensor(condition)."
         )
-    if condition.dim() == 0 or len(condition) != len(x):
+    if condition.dim() == 0 or condition.shape[0] != x.shape[0]:
         raise ValueError(
             f"condition has shape {tuple(condition.shape)} for {len(x)} samples: write one row for "
             f"each, such as condition.expand({len(x)}, …)."

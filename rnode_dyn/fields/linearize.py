@@ -75,9 +75,10 @@ def value_and_products(
         (tensor([[1., 4.]]), tensor([[[2., 0.]]]))
     """
     if isinstance(field, FieldWithProduct) and not with_push:
-        value, first = field.product(t, x, probes[0])
+        one, *others = probes.unbind()
+        value, first = field.product(t, x, one)
         check_slope(value, x)
-        more = (field.product(t, x, probe)[1] for probe in probes[1:])
+        more = (field.product(t, x, probe)[1] for probe in others)
         return value, torch.stack([first, *more]), None
     at = linearize(field, t, x, with_push)
     return at.value, torch.stack([at.pull(probe) for probe in probes]), at.push
@@ -112,8 +113,8 @@ def value_and_jacobian(
 def _rows_and_probe(x: Tensor) -> Tensor:
     """A cotangent for each entry, the same for all samples, and at last one for one sample."""
     size = x[0].numel()
-    rows = torch.eye(size, dtype=x.dtype, device=x.device)[:, None].expand(-1, len(x), -1)
-    probe = x.new_zeros(1, len(x), size)
+    rows = torch.eye(size, dtype=x.dtype, device=x.device)[:, None].expand(-1, x.shape[0], -1)
+    probe = x.new_zeros(1, x.shape[0], size)
     probe[0, 0] = torch.cos(torch.arange(1, size + 1, dtype=x.dtype, device=x.device))
     return torch.cat([rows, probe]).reshape(-1, *x.shape)
 

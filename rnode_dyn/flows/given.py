@@ -54,7 +54,10 @@ def check_kind(x: object, parameters: Iterable[Tensor]) -> None:
 
 def _check_shape(shape: tuple[int, ...], event: tuple[int, ...] | None) -> None:
     axes = "*event" if event is None else ", ".join(map(str, event))
-    if (event is None and len(shape) < 2) or shape == event:
+    if (event is None and len(shape) < 2) or (
+        # Compared by length first: of a batch of any size, in an export, 3 is no answer.
+        event is not None and len(shape) == len(event) and shape == event
+    ):
         raise ValueError(
             f"a flow takes a batch (batch, {axes}), given shape {shape}: write x[None] for a "
             "single sample."

@@ -30,4 +30,4 @@ class FlowResult(NamedTuple):
 
 def unchanged(x: Tensor) -> FlowResult:
     """Return the result of the identity."""
-    return FlowResult(x, torch.zeros(len(x), dtype=x.dtype, device=x.device), {})
+    return FlowResult(x, torch.zeros(x.shape[0], dtype=x.dtype, device=x.device), {})

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.flows.transforms import Transform
+from rnode_dyn.numerics.transforms import is_exporting
 
 # From so many deviations off 0 on, float32 keeps of a value less than 16 bits of its deviation.
 _FAR_OFF = 2.0**8
@@ -76,7 +77,12 @@ class Standardize(Transform):
         return FlowResult(x.to(kind), self._log_scale(z), {})
 
     def _needs_float64(self) -> bool:
-        """Whether float32 would blur values in the data's units; found out once for the numbers."""
+        """Whether float32 would blur values in the data's units; found out once for the numbers.
+
+        An export, in which the numbers cannot be read, takes what was found out before it.
+        """
+        if is_exporting() and self._known_of is not None:
+            return self._wide
         numbers = tuple((n.data_ptr(), n._version) for n in (self.shift, self.scale, self.rounding))
         if self._known_of != numbers:
             size, reach = self.shift.abs(), _FAR_OFF * self.scale
@@ -86,7 +92,7 @@ class Standardize(Transform):
         return self._wide
 
     def _log_scale(self, like: Tensor) -> Tensor:
-        return self.scale.log().sum().to(like.dtype).expand(len(like))
+        return self.scale.log().sum().to(like.dtype).expand(like.shape[0])
 
     def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of a standardised sample.

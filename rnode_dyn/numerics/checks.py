@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.errors import SolverError
+from rnode_dyn.numerics.transforms import is_exporting
 
 Tell = Callable[[SolverError], SolverError]
 
@@ -151,12 +152,15 @@ _current: ContextVar[DeferredChecks | None] = ContextVar("checks", default=None)
 def check(passed: Tensor, error: Callable[[], Exception]) -> None:
     """Raise unless a flag is true: at once, or when it is read with others.
 
-    A flag without a value, of a computation on shapes alone, says nothing.
+    A flag without a value, of a computation on shapes alone, says nothing. In an export there is
+    nothing to be read; what is not finite is seen in the result.
 
     Args:
         passed: The flag, 0-dim.
         error: Makes what to raise, reading from the device what it needs.
     """
+    if is_exporting():
+        return
     waiting, made = _current.get(), _Check(passed, error)
     if passed.device.type == "meta":
         return

@@ -15,7 +15,7 @@ def broken_samples(x: Tensor) -> Tensor:
         [False, True]
     """
     x = x.detach()
-    return x.sub(x).reshape(len(x), -1).any(1)
+    return x.sub(x).reshape(x.shape[0], -1).any(1)
 
 
 def is_broken(x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rnode_dyn.numerics.calling import as_called
 from rnode_dyn.numerics.numbers import as_number, rounding_of, wants_gradient
 from rnode_dyn.numerics.structure import Structure, is_structured, mask_of
+from rnode_dyn.numerics.transforms import is_batched
 
 # The right-hand side as the steppers call it: time is a Python float until it meets the field.
 RightHandSide = Callable[[float, Tensor], Tensor]
@@ -169,7 +170,7 @@ def _check_mask(mask: Any, shape: torch.Size) -> None:
             f"error_mask is {mask.dtype} of shape {tuple(mask.shape)}; write a boolean tensor of "
             f"shape {tuple(shape)}, one value for every entry of a sample."
         )
-    if not bool(mask.any()):
+    if not is_batched(mask) and not bool(mask.any()):
         raise ValueError("error_mask selects nothing: some entry must take part in error control.")
 
 

@@ -11,3 +11,7 @@ class RunWarning(UserWarning):
 
 class SaveError(RunError):
     """Something of a run could not be written; what had been saved before is whole."""
+
+
+class ExportError(RunError):
+    """A flow that cannot be exported, and why; nothing was written."""

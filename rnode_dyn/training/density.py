@@ -39,7 +39,8 @@ class FlowDensity(DensityMixin, BaseEstimator):
         hidden: Widths of the field's hidden layers.
         objective: ``"flow-matching"``, which solves nothing, or ``"likelihood"``, with the
             penalties of RNODE.
-        epochs: Passes over the data.
+        epochs: Passes over the data. A table of a few hundred rows makes a step or two in each,
+            and takes about a thousand of them.
         batch_size: Rows in a step.
         learning_rate: Adam's, which falls to 0 along a cosine.
         weight_decay: Decoupled weight decay: more of it for few rows of many columns.

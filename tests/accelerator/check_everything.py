@@ -15,6 +15,9 @@ WITHOUT_A_DEVICE = {
     "LostProcessError",
     "RunWarning",
     "SaveError",
+    "Export",
+    "ExportError",
+    "export_flow",  # copies the flow to the CPU first
     "best_threads",
     "MissingDataError",
     "RunError",

@@ -30,6 +30,7 @@ from rnode_dyn import (
     Solver,
     Stiffness,
     TaylorDerivative,
+    Tempered,
     TrajectoryPolynomial,
     UNetField,
     Uniform,
@@ -337,6 +338,7 @@ def test_training_from_an_energy_and_weighing_samples() -> None:
         found, taken = importance(flow, energy, 4), sample_with_log_prob(flow, 2)
         return {
             "loss": loss,
+            "hot": Tempered(energy, hottest=4.0, steps=2).at(1).loss(flow, 3).value,
             **gradients(flow.parameters()),
             "weights": found.log_weights,
             "samples": taken.samples,

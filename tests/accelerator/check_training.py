@@ -27,7 +27,7 @@ OBJECTIVES = {
     **{
         f"matching-{coupling}-{times}": FlowMatching(coupling, times, pace=1.5)
         for coupling in ("independent", "minibatch-ot")
-        for times in ("uniform", "stratified", "logit-normal")
+        for times in ("uniform", "stratified", "logit-normal", "near-data")
     },
 }
 

@@ -37,7 +37,10 @@ def loaded_by(*arguments: str, cwd: Path, **environment: str) -> tuple[int, set[
     return status, set(modules), done.stdout + "\n".join(said)
 
 
-COMMANDS = ("run", "evaluate", "sample", "score", "report", "sweep", "show", "bench", "recipes")
+COMMANDS = (
+    *("run", "evaluate", "sample", "score", "export"),
+    *("report", "sweep", "show", "bench", "recipes"),
+)
 
 
 @pytest.mark.one_in(2)

@@ -25,7 +25,7 @@ from rnode_dyn.training.objectives.base import (
 from rnode_dyn.training.objectives.coupling import partners, squared_distances
 
 Coupling = Literal["independent", "minibatch-ot"]
-Times = Literal["uniform", "stratified", "logit-normal"]
+Times = Literal["uniform", "stratified", "logit-normal", "near-data"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class FlowMatching(Objective):
             Where several processes share a batch, or it is accumulated, each part exchanges within
             itself; under conditions, only samples that have the same one.
         times: How each block's times are drawn over the batch: uniformly; uniformly, one in each
-            of equal intervals; or from a logit-normal, which prefers the middle.
+            of equal intervals; from a logit-normal, which prefers the middle; or as squares of
+            the second, which prefers the data's end, where thin shapes are told apart (Dax et
+            al., Flow matching for scalable simulation-based inference, 2023).
         pace: What is left of a path at global time s is (1 − s/e)^pace: 1 goes at an even pace;
             more begins faster, nearer to the data, and arrives slower.
 
@@ -140,7 +142,8 @@ def draw_times(times: Times, like: Tensor) -> Tensor:
     drawn = torch.rand(count, device=like.device, dtype=like.dtype)
     if times == "uniform":
         return drawn
-    return (torch.randperm(count, device=like.device) + drawn) / count
+    even = (torch.randperm(count, device=like.device) + drawn) / count
+    return even.square() if times == "near-data" else even
 
 
 def exchanged(
