@@ -22,9 +22,9 @@ search:
 
 # Every key
 
-All keys of a recipe, as `--set` writes them: what may stand there, the default, and what it means. \
-This page is made from the schema that checks recipes. [The recipe format](recipes.md) says how \
-they go together. A 0 within a key is the place in a list, from 0.
+All keys of a recipe, as `--set` writes them: what may stand there, the default, and what it \
+means. This page is made from the schema that checks recipes. [The recipe format](recipes.md) \
+says how they go together. A 0 within a key is the place in a list, from 0.
 """
 
 

@@ -24,7 +24,9 @@ _LINK_WITHIN = re.compile(r"(?<!!)\[([^\]]+)\]\((?!http)[^)]*\)")
 
 def pages() -> list[Path]:
     """The tutorials, which are pages with code."""
-    return [page for page in sorted(TUTORIALS.glob("*.md")) if "```python\n" in page.read_text("utf-8")]
+    return [
+        page for page in sorted(TUTORIALS.glob("*.md")) if "```python\n" in page.read_text("utf-8")
+    ]
 
 
 def notebook_of(text: str) -> str:

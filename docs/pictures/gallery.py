@@ -29,14 +29,18 @@ costs, and each is a short file to begin one's own from, by `extends`.
 - *evaluations*: of the field in a training pass, where steps are fixed; else how they are chosen.
 - *time*: in seconds, measured: CPU time of the whole run on one core; with the word *epoch*, \
 predicted: what `rnode-dyn show NAME --flops 1.5e11` says of one pass of the likelihood over the \
-data on two cores, of which one does [78 billion operations a second](performance.md#on-one-thread-of-a-cpu) \
-in a step of `mnist`.
+data on two cores, of which one does \
+[78 billion operations a second](performance.md#on-one-thread-of-a-cpu) in a step of `mnist`.
 - *bits/dim*: what to expect on the test split, with the recipe's seed; of the plane's and the \
 tables' with nothing to dequantize, `log_likelihood_nats` is the same figure in nats.
 
 `python docs/pictures/recipes.py RUNS NAME…` makes the pictures and measures; \
 `python docs/pictures/gallery.py` writes this page.
 """
+_HEAD = (
+    "| recipe | what | parameters | evaluations | time | bits/dim |",
+    "|---|---|---:|---:|---:|---|",
+)
 
 
 def main() -> None:
@@ -48,9 +52,8 @@ def main() -> None:
 def _section(title: str, text: str, recipes: list[str]) -> str:
     pictures = [name for name in recipes if (DOCS / "assets" / "recipes" / f"{name}.png").exists()]
     shown = [f"![{name}](assets/recipes/{name}.png)\n" for name in pictures]
-    head = "| recipe | what | parameters | evaluations | time | bits/dim |\n|---|---|---:|---:|---:|---|"
     rows = [row(name) for name in recipes]
-    return "\n".join([f"## {title}\n", f"{text}\n", head, *rows, "", *shown])
+    return "\n".join([f"## {title}\n", f"{text}\n", *_HEAD, *rows, "", *shown])
 
 
 def row(name: str) -> str:

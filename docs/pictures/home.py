@@ -1,7 +1,7 @@
 """Draws the picture of the home page: two moons, their density, and paths curled and straight.
 
 ``python docs/pictures/home.py RUNS`` trains the recipe ``moons`` with its penalties and without,
-unless the folder ``RUNS`` has these runs already, and writes ``docs/assets/straight-and-curled.png``.
+unless the folder ``RUNS`` has these runs, and writes ``docs/assets/straight-and-curled.png``.
 """
 
 import sys

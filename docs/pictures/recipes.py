@@ -46,7 +46,8 @@ def _keep(name: str, folder: Path) -> None:
 
 
 def _draw(name: str, folder: Path) -> None:
-    drawn = next(p for p in map((folder / "samples").joinpath, ("plane.png", "samples.png")) if p.exists())
+    found = [folder / "samples" / f"{kind}.png" for kind in ("plane", "samples")]
+    drawn = next(path for path in found if path.exists())
     picture = Image.open(drawn).convert("RGB")
     picture.thumbnail((WIDTH, WIDTH))
     (DOCS / "assets" / "recipes").mkdir(exist_ok=True)

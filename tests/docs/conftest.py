@@ -13,7 +13,7 @@ from tests.docs.pages import ROOT
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built strictly."""
-    pytest.importorskip("material", reason="the site needs the docs extra: pip install -e '.[docs]'")
+    pytest.importorskip("material", reason="the site needs the docs extra")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     build = subprocess.run(
