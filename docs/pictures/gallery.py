@@ -30,7 +30,7 @@ costs, and each is a short file to begin one's own from, by `extends`.
 - *time*: in seconds, measured: CPU time of the whole run on one core; with the word *epoch*, \
 predicted: what `rnode-dyn show NAME --flops 1.5e11` says of one pass of the likelihood over the \
 data on two cores, of which one does \
-[78 billion operations a second](performance.md#on-one-thread-of-a-cpu) in a step of `mnist`.
+[78 billion operations a second](performance.md) in a step of `mnist`.
 - *bits/dim*: what to expect on the test split, with the recipe's seed; of the plane's and the \
 tables' with nothing to dequantize, `log_likelihood_nats` is the same figure in nats.
 
