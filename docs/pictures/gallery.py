@@ -6,10 +6,10 @@ what ``docs/pictures/recipes.py`` has measured, and writes ``docs/gallery.md``.
 
 import json
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
-from rnode_dyn import build_model, load_recipe
+from rnode_dyn import MultiscaleFlow, Recipe, RegularizedFlow, build_model, load_recipe
 from rnode_dyn.costs.architecture import describe_model
 from rnode_dyn.costs.cost import training_cost
 from rnode_dyn.costs.epoch import hours, train_size
@@ -50,8 +50,9 @@ def main() -> None:
 
 
 def _section(title: str, text: str, recipes: list[str]) -> str:
-    pictures = [name for name in recipes if (DOCS / "assets" / "recipes" / f"{name}.png").exists()]
-    shown = [f"![{name}](assets/recipes/{name}.png)\n" for name in pictures]
+    pictures = {name: SAID["picture"].get(name, f"recipes/{name}.png") for name in recipes}
+    there = {name: p for name, p in pictures.items() if (DOCS / "assets" / p).exists()}
+    shown = [f"![What `{name}` draws](assets/{p})\n" for name, p in there.items()]
     rows = [row(name) for name in recipes]
     return "\n".join([f"## {title}\n", f"{text}\n", *_HEAD, *rows, "", *shown])
 
@@ -59,25 +60,25 @@ def _section(title: str, text: str, recipes: list[str]) -> str:
 def row(name: str) -> str:
     """One recipe's line of the table."""
     recipe = load_recipe(name)
-    cells = [f"`{name}`", recipe.title, *_counted(recipe, MEASURED.get(name)), _figure(name)]
+    cells = [f"`{name}`", recipe.title, *_counted(name, recipe), _figure(name)]
     return f"| {' | '.join(cells)} |"
 
 
-def _counted(recipe: Any, measured: dict[str, Any] | None) -> list[str]:
+def _counted(name: str, recipe: Recipe) -> list[str]:
     model = build_model(recipe)
     governed = governed_blocks(recipe, model)
     figures = describe_model(model, governed)
     chosen = "chosen" if governed else "adaptive"
     evaluations = str(figures["evaluations_per_forward"] or chosen)
-    time = _minutes(measured) if measured else _epoch(recipe, model, governed)
+    time = SAID["seconds"].get(name) or _seconds(name) or _epoch(recipe, model, governed)
     return [f"{figures['parameters']:,}", evaluations, time]
 
 
-def _minutes(measured: dict[str, Any]) -> str:
-    return f"{measured['cpu_seconds']} s"
+def _seconds(name: str) -> str | None:
+    return f"{MEASURED[name]['cpu_seconds']} s" if name in MEASURED else None
 
 
-def _epoch(recipe: Any, model: Any, governed: Any) -> str:
+def _epoch(recipe: Recipe, model: MultiscaleFlow, governed: Collection[RegularizedFlow]) -> str:
     samples = train_size(recipe.data)
     if samples is None:
         return "by the files"
