@@ -21,7 +21,12 @@ PAGE = DOCS / "gallery.md"
 SAID = tomllib.loads((DOCS / "pictures" / "gallery.toml").read_text(encoding="utf-8"))
 MEASURED = json.loads((DOCS / "pictures" / "measured.json").read_text(encoding="utf-8"))
 FLOPS = 1.5e11
-_OPENING = """# The recipes that come with it
+_OPENING = """---
+hide:
+  - toc
+---
+
+# The recipes that come with it
 
 `rnode-dyn run NAME` runs one, `rnode-dyn show NAME` draws its model and counts what training it \
 costs, and each is a short file to begin one's own from, by `extends`.
@@ -84,7 +89,10 @@ def _epoch(recipe: Recipe, model: MultiscaleFlow, governed: Collection[Regulariz
         return "by the files"
     cost = training_cost(model, likelihood_batch_size(recipe), None, governed)
     took = hours(samples, cost.step_flops / cost.batch_size, FLOPS)
-    return f"epoch {took:.1f} h" if took >= 1 else f"epoch {60 * took:.1f} min"
+    for unit, length in (("h", 1.0), ("min", 1 / 60)):
+        if took >= length:
+            return f"epoch {took / length:,.0f} {unit}"
+    return f"epoch {3600 * took:.0f} s"
 
 
 def _figure(name: str) -> str:
