@@ -97,7 +97,8 @@ def _without_overrides(arguments: list[str]) -> list[str]:
 
 
 def _evaluation(arguments: list[str]) -> list[str]:
-    return [*arguments, "--limit", "4"] if "--limit" not in arguments else _fewer(arguments, 2)
+    given = [re.sub(r"^(data\.\w+_size)=.*", r"\1=4", word) for word in arguments]
+    return _fewer(given, 2) if "--limit" in given else [*given, "--limit", "4"]
 
 
 def _fewer(arguments: list[str], count: int) -> list[str]:

@@ -5,6 +5,7 @@ import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,11 @@ from tests.docs.pages import EXAMPLES, PAGES, Block, blocks_of, name_of, shorten
 
 IN_ORDER = [p for p in PAGES if p.parent.name == "tutorials" or p.stem == "howto"]
 """Pages whose Python and commands go on from each other."""
+
+
+def slow_if_long(page: Path) -> Any:
+    """A page as a parameter; of the how-tos, which train ten times, one that is slow."""
+    return pytest.param(page, marks=pytest.mark.slow if page.stem == "howto" else ())
 
 
 def is_apart(page: Path) -> bool:
@@ -45,7 +51,7 @@ def run_python(page: Path, block: Block, namespace: dict[str, object]) -> None:
     exec(compile(code, str(page), "exec"), namespace)
 
 
-@pytest.mark.parametrize("page", IN_ORDER, ids=name_of)
+@pytest.mark.parametrize("page", map(slow_if_long, IN_ORDER), ids=name_of)
 def test_page_runs_from_top_to_bottom(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python and commands in the page's order, trained for a few steps, in one namespace."""
     monkeypatch.setenv("MPLBACKEND", "agg")
