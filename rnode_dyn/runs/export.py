@@ -231,7 +231,7 @@ def _traced(module: nn.Module, arguments: Arguments) -> Any:
     for given in arguments.values():
         shapes[given] = {0: batch}
     given = tuple(arguments.values())
-    return torch.export.export(module, given, dynamic_shapes=shapes, strict=False)
+    return torch.export.export(module, given, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
 
 
 def _as_torch(program: Any, arguments: Arguments) -> tuple[bytes, Tensor]:
