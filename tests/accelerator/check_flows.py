@@ -31,7 +31,6 @@ from rnode_dyn import (
     Stiffness,
     TaylorDerivative,
     Tempered,
-    TrajectoryPolynomial,
     UNetField,
     Uniform,
     importance,
@@ -57,7 +56,7 @@ FIELDS = {
     "mlp": lambda: MLPField(4, hidden=(5,)),
     "image-mlp": lambda: MLPField((1, 2, 2), hidden=(5,)),
     "conv": lambda: ConvField(1, hidden=(3,)),
-    "unet": lambda: UNetField(1, width=4, levels=2, attention=True),
+    "unet": lambda: UNetField(1, width=8, levels=1, attention=True),
     "plain-module": SmallField,
     "frozen-noise": lambda: FrozenNoise(SmallField(), seed=1),
 }
@@ -155,7 +154,7 @@ def test_an_augmented_flow_and_its_bound() -> None:
 
 
 def test_what_steps_and_states_say_of_themselves() -> None:
-    regularizers = [ErrorEstimate(1.0), Stiffness(1.0), TrajectoryPolynomial(1.0)]
+    regularizers = [ErrorEstimate(1.0), Stiffness(1.0)]
     solver = Solver(Dopri5(), FixedStep(0.5))
     agree(
         lambda: (RegularizedFlow(SmallField(), solver, regularizers=regularizers), points(4)),
