@@ -9,6 +9,7 @@ from torch import Tensor
 from rnode_dyn import (
     RK4,
     AdaptiveStep,
+    BacksolveAdjoint,
     CheckpointedAdjoint,
     DiscreteAdjoint,
     Dopri8,
@@ -153,7 +154,7 @@ def test_no_event_leaves_the_gradient_of_the_solve(sensitivity: Sensitivity) -> 
     close(solution.x[-1, 0, 0], heights[0] - 9.81 / 2, [heights])
 
 
-@pytest.mark.parametrize("sensitivity", [CheckpointedAdjoint(), ReversibleAdjoint()], ids=str)
+@pytest.mark.parametrize("sensitivity", [BacksolveAdjoint(), ReversibleAdjoint()], ids=str)
 def test_what_is_solved_again_is_counted_and_steps_are_not(sensitivity: Sensitivity) -> None:
     heights = float64([20.0, 5.0]).requires_grad_()
 
@@ -228,3 +229,19 @@ def test_noise_is_refused_where_steps_are_made_again() -> None:
     solver = Solver(sensitivity=CheckpointedAdjoint())
     with pytest.raises(ValueError, match=r"draws random numbers.*FrozenNoise"):
         solve(problem, solver, events=[Event(height)])
+
+
+@pytest.mark.parametrize("sensitivity", [BacksolveAdjoint(), ReversibleAdjoint()], ids=str)
+def test_an_apply_that_draws_is_refused_where_it_is_asked_again(sensitivity: Sensitivity) -> None:
+    kick = Event(height, direction=-1, apply=lambda t, x: x.abs() + 1 + torch.rand_like(x))
+    heights = float64([5.0]).requires_grad_()
+    with pytest.raises(ValueError, match=r"asked again.*DiscreteAdjoint"):
+        solve(dropped(heights, 1.2), Solver(sensitivity=sensitivity), events=[kick])
+
+
+@EACH
+def test_no_events_at_all(sensitivity: Sensitivity) -> None:
+    heights = float64([5.0, 6.0]).requires_grad_()
+    solution = solve(dropped(heights, 1.0), Solver(sensitivity=sensitivity), events=[])
+    assert solution.event_times == ()
+    close(solution.x[-1, :, 0], heights - 9.81 / 2, [heights])
