@@ -31,6 +31,7 @@ def trained(recipe: str, precision: str, ranks: int, accumulate: int, folder: Pa
         f"train.accumulate={accumulate}",
         f"train.precision={precision}",
         f"train.max_steps={STEPS}",
+        "train.threads=1",
         f"data.batch_size={batch}",
         # At its full rate at once, and no more scoring than there must be.
         "train.warmup_steps=0",

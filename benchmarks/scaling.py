@@ -31,6 +31,7 @@ from rnode_dyn import (
     KineticEnergy,
     MLPField,
     RegularizedFlow,
+    ReversibleAdjoint,
     Sensitivity,
     Solver,
 )
@@ -38,6 +39,7 @@ from rnode_dyn import (
 ADJOINTS: dict[str, Sensitivity] = {
     "DiscreteAdjoint": DiscreteAdjoint(),
     "CheckpointedAdjoint": CheckpointedAdjoint(),
+    "ReversibleAdjoint": ReversibleAdjoint(),
 }
 
 

@@ -58,12 +58,13 @@ def randomize(model: nn.Module, dtype: torch.dtype, std: float) -> None:
 
 
 def training(
-    make: Callable[[], MultiscaleFlow], std: float, theirs: dict, event: Event
+    make: Callable[[], MultiscaleFlow], std: float, theirs: dict, event: Event, condition: int = 0
 ) -> Callable:
     """Return how a training step is built: the loss and its gradient.
 
-    In double precision the textbook differentiates through its steps: only that is the gradient of
-    what was computed, as ours is, and the adjoint is as far from it as the steps are long.
+    Conditions, if any, are vectors of so many numbers. In double precision the textbook
+    differentiates through its steps: only that is the gradient of what was computed, as ours is,
+    and the adjoint is as far from it as the steps are long.
     """
 
     def build(dtype: torch.dtype, batch: int) -> Pair:
@@ -74,18 +75,24 @@ def training(
         size = pieces.size if event.levels is not None else batch
         twin = TextbookFlow(model, adjoint=dtype == torch.float32, **theirs).to(dtype)
         u = torch.rand(batch, *event.shape, dtype=dtype)
-        return Pair(lambda: our_step(model, u, event, size), lambda: textbook_step(twin, u, event))
+        given = torch.randn(batch, condition, dtype=dtype) if condition else None
+        return Pair(
+            lambda: our_step(model, u, event, size, given),
+            lambda: textbook_step(twin, u, event, given),
+        )
 
     return build
 
 
-def our_step(model: MultiscaleFlow, u: Tensor, event: Event, size: int) -> Outcome:
+def our_step(
+    model: MultiscaleFlow, u: Tensor, event: Event, size: int, condition: Tensor | None = None
+) -> Outcome:
     """Take a step of ours, in pieces of so many samples."""
     torch.manual_seed(1)
     model.zero_grad()
     whole = size >= len(u)
     if whole:
-        loss = Likelihood().loss(model, u, event)
+        loss = Likelihood().loss(model, u, event, condition)
     else:
         loss = loss_in_pieces(Likelihood(), model, u, event, size)
     loss.value.backward()
@@ -98,12 +105,14 @@ def our_step(model: MultiscaleFlow, u: Tensor, event: Event, size: int) -> Outco
     return Outcome([loss.value.detach(), *gradients], evaluations, products)
 
 
-def textbook_step(twin: TextbookFlow, u: Tensor, event: Event) -> Outcome:
+def textbook_step(
+    twin: TextbookFlow, u: Tensor, event: Event, condition: Tensor | None = None
+) -> Outcome:
     """Take the textbook's step."""
     torch.manual_seed(1)
     twin.zero_grad()
     before = twin.evaluations
-    z, log_det, weighted = twin(u)
+    z, log_det, weighted = twin(u, condition)
     nats = -(standard_normal_log_prob(z) + log_det)
     per_bit = event.dims * torch.log(torch.tensor(2.0, dtype=u.dtype))
     levels = 0.0 if event.levels is None else torch.log2(torch.tensor(float(event.levels)))
@@ -157,11 +166,21 @@ def block_row(channels: int, side: int, sensitivity: Sensitivity, batch: int) ->
     return Row(name, training(make, 0.03, FIXED, Event(shape)), batch)
 
 
-def mlp_row(batch: int) -> Row:
+def mlp_row(batch: int, condition: int = 0) -> Row:
     """Return a row of a multilayer perceptron on vectors."""
     solver = Solver(RK38(), QUARTERS, DiscreteAdjoint())
-    make = lambda: one_block(lambda: MLPField(64, (128, 128)), solver, 64)  # noqa: E731
-    return Row(f"MLP 64-D, batch {batch}", training(make, 0.1, FIXED, Event((64,))), batch)
+    field = lambda: MLPField(64, (128, 128), condition=condition or None)  # noqa: E731
+    make = lambda: one_block(field, solver, 64)  # noqa: E731
+    given = f", {condition} numbers of a condition" if condition else ""
+    build = training(make, 0.1, FIXED, Event((64,)), condition)
+    return Row(f"MLP 64-D{given}, batch {batch}", build, batch)
+
+
+def plane_row(batch: int) -> Row:
+    """Return a row of training a small perceptron in the plane."""
+    solver = Solver(RK38(), QUARTERS, DiscreteAdjoint())
+    make = lambda: one_block(lambda: MLPField(2, (32, 32)), solver, 2)  # noqa: E731
+    return Row(f"MLP 2-D, batch {batch}", training(make, 0.5, FIXED, Event((2,))), batch)
 
 
 def recipe_row(name: str, batch: int, long: bool) -> Row:
@@ -193,6 +212,7 @@ ROWS = [
     mlp_row(32),
     mlp_row(256),
     mlp_row(2048),
+    mlp_row(256, condition=16),
     recipe_row("mnist", 8, long=False),
     recipe_row("mnist", 200, long=True),
     recipe_row("cifar10", 4, long=True),

@@ -1,8 +1,9 @@
 """A regularized flow as a textbook would write it, with the same weights as one of ours.
 
-Time is one more input channel of every layer, autograd makes the vector-Jacobian product, and
-torchdiffeq solves state, log-determinant and penalties together and differentiates the solve by
-its adjoint: the way of FFJORD and of Finlay et al. (2020). The noise is drawn once a solve.
+Time is one more input channel of every layer, and so are the numbers of a condition. Autograd
+makes the vector-Jacobian product, and torchdiffeq solves state, log-determinant and penalties
+together and differentiates the solve by its adjoint: the way of FFJORD and of Finlay et al.
+(2020). The noise is drawn once a solve.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ State = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class TextbookField(nn.Module):
-    """Convolutions or linear layers on (time, state), softplus between.
+    """Convolutions or linear layers on (time, condition, state), softplus between.
 
     Args:
         field: Ours, whose weights are copied.
@@ -30,6 +31,7 @@ class TextbookField(nn.Module):
     def __init__(self, field: FeedForwardField) -> None:
         super().__init__()
         self.layers = nn.ModuleList(_layer(layer) for layer in field.layers)
+        self.condition: Tensor | None = None
         self.evaluations = 0
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
@@ -38,7 +40,8 @@ class TextbookField(nn.Module):
         for number, layer in enumerate(self.layers):
             x = F.softplus(x) if number else x
             time = t.expand(len(x), 1, *x.shape[2:]).to(x.dtype)
-            x = layer(torch.cat([time, x], dim=1))
+            given = [] if self.condition is None else [self.condition]
+            x = layer(torch.cat([time, *given, x], dim=1))
         return x
 
 
@@ -54,12 +57,18 @@ def _layer(ours: nn.Module) -> nn.Module:
 
 def joined(layer: nn.Module, gradient: bool = False) -> list[Tensor]:
     """Return weight and bias of a layer of ours as the textbook has them, or their gradients."""
-    parts = [cast(Tensor, getattr(layer, name)) for name in ("time_weight", "weight", "bias")]
-    time, weight, bias = ((p.grad if gradient else p.detach()) for p in parts)
+
+    def part(name: str) -> Tensor | None:
+        parameter = cast(nn.Parameter | None, getattr(layer, name, None))
+        return parameter.grad if gradient and parameter is not None else parameter
+
+    time, condition, weight, bias = map(part, ("time_weight", "condition_weight", "weight", "bias"))
     assert time is not None
     assert weight is not None
     assert bias is not None
-    return [torch.cat([time.view(len(weight), 1, *weight.shape[2:]), weight], dim=1), bias]
+    inputs = [time.view(len(weight), 1, *weight.shape[2:]), condition, weight]
+    joint = torch.cat([each for each in inputs if each is not None], dim=1)
+    return [joint.detach(), bias.detach()]
 
 
 class TextbookBlock(nn.Module):
@@ -135,7 +144,7 @@ class TextbookFlow(nn.Module):
         blocks = [TextbookBlock(block, adjoint, **options) for block in model.blocks]
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, u: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Return the latent vector, the log-determinant, and the weighted penalties."""
         (model,) = self.model
         x, log_det, _ = model.preprocess(u)
@@ -146,6 +155,7 @@ class TextbookFlow(nn.Module):
                     x = step(x).z
                     continue
                 block = cast(TextbookBlock, next(blocks))
+                block.field.condition = condition
                 x, more, *penalties = block(x)
                 log_det = log_det + more
                 weighted = weighted + weigh(block.weights, penalties)

@@ -147,7 +147,8 @@ def _kinds(
         return objective.loss(model, u, event, **given).value
 
     def step(objective: Objective, backward: bool = True) -> Turn:
-        u = noise_like(event, batch_size, fabric.device).to(next(model.parameters()).dtype)
+        # In single precision: the model casts what it has preprocessed.
+        u = noise_like(event, batch_size, fabric.device)
         wait_for(fabric.device)
         start = time.perf_counter()
         with fabric.autocast(), torch.set_grad_enabled(backward):

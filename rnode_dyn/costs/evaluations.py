@@ -1,8 +1,14 @@
 """What one evaluation of a block costs: at the stages of its solver, or at a quadrature's nodes."""
 
+import io
+import pickle
+import sys
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import FunctionType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,29 +76,76 @@ def _placed(quadrature: Quadrature | None) -> Nodes | None:
 
 def stage_cost(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> EvaluationCost:
     """Count an evaluation of what a block's training solves for, on shapes alone."""
-    counted, plan = _OnShapes(flow, shape, batch_size), training_plan(flow)
-    if plan.log_det is not None:
-        return counted.state()
-    return counted.augmented(with_penalties=plan.penalties is None)
+    plan = training_plan(flow)
+    with_penalties = None if plan.log_det is not None else plan.penalties is None
+    return _count(_Make.of(flow), tuple(shape), batch_size, with_penalties)
 
 
 def node_costs(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> list[NodeCost]:
     """Count the evaluations at the nodes of a block's training, on shapes alone."""
     weights = training_plan(flow).over((0.0, flow.end_time)).values()
     counts = {wanted: sum(bool(w.penalties) is wanted for w in weights) for wanted in (True, False)}
-    counted = _OnShapes(flow, shape, batch_size)
     return [
-        NodeCost(count, counted.augmented(with_penalties))
+        NodeCost(count, _count(_Make.of(flow), tuple(shape), batch_size, with_penalties))
         for with_penalties, count in counts.items()
         if count
     ]
+
+
+@dataclass(frozen=True)
+class _Make:
+    """A block without numbers. Blocks of the same make cost the same, and are counted once.
+
+    Attributes:
+        description: All that it is made of but its solvers; something unlike anything else where
+            that cannot be written down, as with classes and functions of the user's own.
+        flow: The block.
+    """
+
+    description: object
+    flow: RegularizedFlow = field(compare=False)
+
+    @classmethod
+    def of(cls, flow: RegularizedFlow) -> "_Make":
+        """Return the make of a block."""
+        bare = deepcopy(flow).to("meta", torch.float32)
+        parts = (bare.field, bare.divergence, bare.regularizers)
+        written = io.BytesIO()
+        try:
+            _Writer(written).dump(parts)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return cls(object(), bare)
+        return cls(written.getvalue(), bare)
+
+
+class _Writer(pickle.Pickler):
+    """Refuses what a user defines, which can be defined anew under the same name."""
+
+    def reducer_override(self, obj: object) -> Any:
+        if isinstance(obj, type | FunctionType) and obj.__module__.split(".")[0] not in _LASTING:
+            raise pickle.PicklingError(obj.__qualname__)
+        return NotImplemented
+
+
+_LASTING = {"rnode_dyn", "torch", *sys.stdlib_module_names}
+
+
+@lru_cache(maxsize=64)
+def _count(
+    make: _Make, shape: tuple[int, ...], batch_size: int, with_penalties: bool | None
+) -> EvaluationCost:
+    """Count an evaluation with the penalties or without; ``None``: without the divergence too."""
+    counted = _OnShapes(make.flow, shape, batch_size)
+    if with_penalties is None:
+        return counted.state()
+    return counted.augmented(with_penalties)
 
 
 class _OnShapes:
     """A block without numbers, whose evaluations are counted."""
 
     def __init__(self, flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> None:
-        self.flow = deepcopy(flow).to("meta", torch.float32)
+        self.flow = flow
         self.x = torch.zeros(batch_size, *shape, device="meta")
         self.noise = self.flow.divergence.draw(self.x)
         self.whole = AugmentedField(

@@ -51,7 +51,7 @@ FIELDS = {
     "mlp": lambda: MLPField(4, hidden=(5,)),
     "image-mlp": lambda: MLPField((1, 2, 2), hidden=(5,)),
     "conv": lambda: ConvField(1, hidden=(3,)),
-    "unet": lambda: UNetField(1, width=8, levels=2, attention=True),
+    "unet": lambda: UNetField(1, width=8, levels=1, attention=True),
     "plain-module": SmallField,
     "frozen-noise": lambda: FrozenNoise(SmallField(), seed=1),
 }
@@ -113,7 +113,7 @@ def test_integrals_at_nodes(sensitivity, rule) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("regularizer", REGULARIZERS, ids=name_of)
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_field_with_each_penalty(field, regularizer) -> None:

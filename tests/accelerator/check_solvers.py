@@ -109,7 +109,7 @@ def test_every_algorithm_by_fixed_steps(algorithm) -> None:
     agree(lambda: (SmallField(), start()), lambda *parts: solved(solver, *parts))
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("stepping", [FIXED, AdaptiveStep(1e-4, 1e-4)], ids=["fixed", "adaptive"])
 @pytest.mark.parametrize("algorithm", STIFF, ids=name_of)
 def test_methods_for_stiff_problems(algorithm, stepping) -> None:

@@ -9,7 +9,8 @@ import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BLOCK, MLP = "1×28×28 block, DiscreteAdjoint(), batch 8", "MLP 64-D, batch 32"
-QUICK = [BLOCK, MLP, "2-D solve, dopri5 at 1e-5, batch 256"]
+CONDITIONAL = "MLP 64-D, 16 numbers of a condition, batch 256"
+QUICK = [BLOCK, MLP, CONDITIONAL, "2-D solve, dopri5 at 1e-5, batch 256"]
 RULE = 16  # evaluations of four steps of four stages
 
 

@@ -93,7 +93,7 @@ def test_fixed_steps_are_differentiated_exactly(
     assert relative_error(gradient(Solver(algorithm, stepping, sensitivity), span), wanted) < 1e-8
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("sensitivity", CONTINUOUS, ids=str)
 @pytest.mark.parametrize("algorithm", [*ALGORITHMS[:10], *LATER], ids=str)
 def test_fixed_steps_bring_the_continuous_adjoint_in_at_the_methods_order(
@@ -115,7 +115,7 @@ def test_the_fine_gradient_is_that_of_finite_differences() -> None:
 
 @DIRECTIONS
 @EACH_SENSITIVITY
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(4)
 @pytest.mark.parametrize(
     "algorithm", [pytest.param(AdaptiveHeun(), marks=pytest.mark.slow), *EMBEDDED[1:]], ids=str
 )
@@ -140,7 +140,7 @@ def test_continuous_adjoints_converge_as_the_tolerance_shrinks(
     assert tight < 0.01 * loose
 
 
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 @pytest.mark.parametrize("every", [1, 2, 3, 1000])
 @pytest.mark.parametrize("stepping", [FixedStep(0.1), AdaptiveStep(1e-6, 1e-6)], ids=repr)
 @pytest.mark.parametrize("algorithm", EMBEDDED, ids=str)

@@ -39,10 +39,11 @@ def test_the_choice_given_as_a_number_repeats_the_run(
 ) -> None:
     """The trial moves no weight and draws no number."""
     trials = choose(threads, monkeypatch)
-    chosen = run(tiny(epochs=1), tmp_path / "auto")
+    few = {"epochs": None, "max_steps": 1}
+    chosen = run(tiny(**few), tmp_path / "auto")
     assert (chosen.summary["threads"], trials) == (threads, [threads])
     assert torch.get_num_threads() == 2
-    given = run(tiny(epochs=1, threads=threads), tmp_path / "given")
+    given = run(tiny(**few, threads=threads), tmp_path / "given")
     assert given.summary["threads"] == threads
     assert same_weights(chosen.folder, given.folder)
 
