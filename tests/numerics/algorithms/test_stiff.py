@@ -131,7 +131,7 @@ def test_roots_as_accurate_as_the_tolerance_have_such_a_gradient(algorithm: Algo
     wanted = gradient(Solver(Rodas5P(), AdaptiveStep(1e-9, 1e-9)))
     for tolerance in (1e-4, 1e-6):
         got = gradient(Solver(algorithm, AdaptiveStep(tolerance, tolerance)))
-        assert relative_error(got, wanted) < 20 * tolerance
+        assert relative_error(got, wanted) < 100 * tolerance  # that of the steps themselves
 
 
 @ITERATED

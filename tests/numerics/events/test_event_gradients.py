@@ -245,3 +245,22 @@ def test_no_events_at_all(sensitivity: Sensitivity) -> None:
     solution = solve(dropped(heights, 1.0), Solver(sensitivity=sensitivity), events=[])
     assert solution.event_times == ()
     close(solution.x[-1, :, 0], heights - 9.81 / 2, [heights])
+
+
+@pytest.mark.parametrize("points", [0, 10])
+@pytest.mark.parametrize("algorithm", [RK4(), Vern7()], ids=str)
+def test_looking_leaves_the_graph_as_it_is(algorithm, points: int) -> None:
+    """A sample alone: what is evaluated to find its event serves its gradient as well."""
+    event = Event(height, apply=lambda t, x: 0.9 * x + 0.05, interp_points=points)
+
+    def end(start: Tensor) -> Tensor:
+        def swing(t: Tensor, x: Tensor) -> Tensor:
+            return torch.stack([x[:, 1], -torch.sin(x[:, 0])], 1)
+
+        problem = ODEProblem(swing, start[None], (0.0, 6.0))
+        return solve(problem, Solver(algorithm, FixedStep(0.2)), events=[event]).x[-1].sum()
+
+    start = float64([1.0, 0.3])
+    wanted = (end(start + float64([1e-6, 0])) - end(start - float64([1e-6, 0]))) / 2e-6
+    (gradient,) = torch.autograd.grad(end(start.requires_grad_()), start)
+    torch.testing.assert_close(gradient[0], wanted, rtol=5e-3, atol=1e-3)
