@@ -31,6 +31,7 @@ from rnode_dyn import (
     Rodas5P,
     Rosenbrock23,
     Solver,
+    SolverError,
     solve,
 )
 
@@ -45,13 +46,17 @@ WANTED = 1e-6
 
 @dataclass(frozen=True)
 class Stiff:
-    """A stiff problem; ``small`` is the absolute tolerance over the relative one."""
+    """A stiff problem; ``small`` is the absolute tolerance over the relative one.
+
+    ``exact`` is the tolerance of the reference.
+    """
 
     name: str
     field: Callable[[Tensor, Tensor], Tensor]
     start: tuple[float, ...]
     end_time: float
     small: float
+    exact: float = 1e-13
 
     def problem(self) -> ODEProblem:
         """The problem as a batch of one, in float64."""
@@ -81,8 +86,8 @@ class Stiff:
 
     @cached_property
     def reference(self) -> np.ndarray:
-        """The end state by Radau at 1e-13."""
-        return self.scipy("Radau", 1e-13)[0]
+        """The end state by Radau."""
+        return self.scipy("Radau", self.exact)[0]
 
     def error(self, end: np.ndarray) -> float:
         """Largest error of an entry, relative to its size."""
@@ -133,7 +138,9 @@ PROBLEMS = [
     Stiff("Robertson", robertson, (1.0, 0.0, 0.0), 1e5, 1e-6),
     Stiff("van der Pol, μ = 1000", van_der_pol, (2.0, 0.0), 2000.0, 1e-3),
     Stiff("HIRES", hires, (1.0, *[0.0] * 6, 0.0057), 321.8122, 1e-4),
-    Stiff("Oregonator", oregonator, (1.0, 2.0, 3.0), 360.0, 1e-2),
+    # At 1e-13 Radau has come to t = 23 after 120,000 evaluations; at 1e-10 it ends after 80,000,
+    # within 4e-13 of the end state that the test set of Mazzia & Magherini (2008) publishes.
+    Stiff("Oregonator", oregonator, (1.0, 2.0, 3.0), 360.0, 1e-2, 1e-10),
 ]
 
 
@@ -158,8 +165,12 @@ def runs_of(problem: Stiff, ours: Sequence[str]) -> list[Run]:
             if algorithm.name not in ours or tolerance < SMALLEST[algorithm.order]:
                 continue
             began = time.perf_counter()
-            with torch.no_grad():
-                solution = solve(problem.problem(), Solver(algorithm, stepping))
+            try:
+                with torch.no_grad():
+                    solution = solve(problem.problem(), Solver(algorithm, stepping))
+            except SolverError as error:
+                print(f"{problem.name}: {algorithm.name} at {tolerance:.0e}: {error}", flush=True)
+                continue
             seconds, stats = time.perf_counter() - began, solution.stats
             error = problem.error(solution.x[-1, 0].numpy())
             runs.append(Run(algorithm.name, tolerance, error, stats.nfe, stats.njac, seconds))

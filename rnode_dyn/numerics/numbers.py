@@ -71,20 +71,23 @@ def not_negative(owner: str, name: str, value: Any) -> float:
     return number
 
 
-def whole(owner: str, name: str, value: Any, wanted: str = "a whole number, 1 or more") -> int:
-    """Return a whole number of at least 1 as an int.
+def whole(
+    owner: str, name: str, value: Any, wanted: str = "a whole number, 1 or more", least: int = 1
+) -> int:
+    """Return a whole number of at least ``least`` as an int.
 
     Args:
         owner: Whose number it is.
         name: What it is called there.
         value: What was given.
         wanted: What to write instead of what is none.
+        least: The smallest.
 
     Raises:
         ValueError: for anything else, naming its owner and itself.
     """
     number = as_number(value)
-    if number is None or number < 1 or number != number // 1:
+    if number is None or number < least or number != number // 1:
         raise ValueError(f"{owner}: {name} is {value!r}; write {wanted}.")
     return int(number)
 

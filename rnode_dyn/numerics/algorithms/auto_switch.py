@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class AutoSwitch(Algorithm):
         """Its steps are of several methods."""
         return True
 
-    def started(self) -> "Switching":
+    def started(self, tolerances: tuple[Any, Any] | None = None) -> "Switching":
         """Return what makes the steps of one solve, beginning with the explicit method."""
         return Switching(self)
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -40,7 +40,8 @@ class Step:
         end_slope: The field at the end, once somebody has evaluated it.
         ends_at: End time, where ``t + dt`` misses it by rounding.
         failure: Why there is no end, where equations could not be solved; ``x1`` is NaN then.
-        made_by: The method that made it, where an algorithm has several.
+        made_by: What makes it again, where that is not the algorithm itself: one of several
+            methods, or one that knows what was found by iterating.
 
     Attributes:
         dense_slopes: The slopes that dense output is made of, once it has evaluated more of them.
@@ -132,8 +133,12 @@ class Algorithm(ABC):
         """Whether its steps are of several methods, chosen as the solve goes on."""
         return False
 
-    def started(self) -> "Algorithm":
-        """Return what makes the steps of one adaptive solve: itself, where it remembers nothing."""
+    def started(self, tolerances: tuple[Any, Any] | None = None) -> "Algorithm":
+        """Return what makes the steps of one adaptive solve: itself, where it remembers nothing.
+
+        Args:
+            tolerances: The solve's ``rtol`` and ``atol``.
+        """
         return self
 
     @abstractmethod

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from rnode_dyn.numerics.errors import SolverError, first_line
+from rnode_dyn.numerics.numbers import whole
 
 
 @dataclass(frozen=True, eq=False)
 class Event:
     """A change of sign along a solution, found for every sample by itself.
 
-    The condition is looked at where each step ends, so that two changes within one step go unseen;
-    a start on the event itself is none.
+    The condition is looked at where each step ends, and at ``interp_points`` points between, so
+    that two changes of sign go unseen only where they lie between the same two of them; a start on
+    the event itself is none.
 
     Args:
         condition: g(t, x), of shape ``(n,)`` for times ``(n,)`` and states ``(n, *event)``: the
@@ -22,11 +24,14 @@ class Event:
             there is ``apply``.
         direction: 1 for a g that rises, −1 for one that falls, as the solve runs; 0 for both.
         apply: Takes (t, x), as the condition does, to the state that the solve goes on from.
+        interp_points: Points within each step, evenly spaced, at which the condition is looked at
+            besides the step's end: on a cubic through the step, and where it changes sign there
+            on the algorithm's own interpolant. 0 looks at the ends alone.
 
     Raises:
         TypeError: if the condition or ``apply`` cannot be called.
-        ValueError: if the direction is none of the three, or it is both said that a solve ends and
-            how it goes on.
+        ValueError: if the direction is none of the three, ``interp_points`` is no whole number of
+            at least 0, or it is both said that a solve ends and how it goes on.
 
     Example:
         A ball that is dropped from 20 metres, with g = 10, reaches the ground after 2 seconds.
@@ -46,6 +51,7 @@ class Event:
     terminate: bool | None = None
     direction: int = 0
     apply: Callable[[Tensor, Tensor], Tensor] | None = None
+    interp_points: int = 10
 
     def __post_init__(self) -> None:
         for name in ("condition", "apply"):
@@ -57,6 +63,9 @@ class Event:
                 f"Event: direction is {self.direction!r}; write 1 (the condition rises), -1 (it "
                 "falls) or 0 (either)."
             )
+        wanted = "how many points to look at within a step, a whole number, 0 or more"
+        points = whole("Event", "interp_points", self.interp_points, wanted, least=0)
+        object.__setattr__(self, "interp_points", points)
         if self.terminate is None:
             object.__setattr__(self, "terminate", self.apply is None)
         if not isinstance(self.terminate, bool):

@@ -7,16 +7,21 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.events.event import Event
+from rnode_dyn.numerics.events.found import Found
+from rnode_dyn.numerics.events.itinerary import Itinerary
+from rnode_dyn.numerics.events.legs import Legs
 from rnode_dyn.numerics.events.watch import EventWatch
 from rnode_dyn.numerics.numbers import wants_gradient
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.by_sample import discrete_by_sample
+from rnode_dyn.numerics.sensitivity.checkpointed import CheckpointedAdjoint
 from rnode_dyn.numerics.sensitivity.discrete import DiscreteAdjoint
-from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps, wants_a_gradient
-from rnode_dyn.numerics.sensitivity.reversible import ReversibleAdjoint
+from rnode_dyn.numerics.sensitivity.opaque import refuse_opaque_steps
+from rnode_dyn.numerics.sensitivity.recomputed import RecomputedSteps
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
+from rnode_dyn.numerics.stepping.by_sample.step import Maker, make_step
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
 
@@ -75,22 +80,62 @@ class EventSearch(Sensitivity):
         """Return the states at ``times``; what has ended keeps its state.
 
         Raises:
-            ValueError: if a gradient is wanted that the sensitivity cannot give, or the algorithm
-                does not step samples by themselves.
+            ValueError: if the algorithm does not step samples by themselves, or does so out of
+                autograd's sight.
         """
         _refuse_other_algorithms(integrator)
-        _refuse_other_sensitivities(problem, self.sensitivity)
-        refuse_opaque_steps(problem, integrator)
-        batch = len(problem.x0)
-        field = SampleField(CountedField(problem, stats), batch)
-        watch = EventWatch(self.events, integrator.algorithm, field, batch, problem.direction)
-        x = discrete_by_sample(problem, integrator, times, field, watch)
+        field = SampleField(CountedField(problem, stats), len(problem.x0))
+        if torch.is_grad_enabled() and not self._differentiates_steps:
+            x, found = self._by_legs(problem, integrator, times, field)
+        else:
+            refuse_opaque_steps(problem, integrator)
+            watch, make = self._watch(problem, integrator, field), self._maker(problem, stats)
+            x = discrete_by_sample(problem, integrator, times, field, watch, make)
+            found = watch.found
         if self.happened is None:
-            self.happened = self._read(watch, problem.x0)
+            self.happened = self._read(found, problem.x0)
         return x
 
-    def _read(self, watch: EventWatch, like: Tensor) -> Happened:
-        tables = [found.tables(like) for found in watch.found]
+    def _by_legs(
+        self,
+        problem: ODEProblem,
+        integrator: Integrator,
+        times: Sequence[float],
+        field: SampleField,
+    ) -> tuple[Tensor, list[Found]]:
+        """Find out what happens without a gradient, then solve again for that."""
+        itinerary = Itinerary(field.batch, problem.direction)
+        watch = self._watch(problem, integrator, field, itinerary)
+        with torch.no_grad():
+            x = discrete_by_sample(problem, integrator, times, field, watch)
+        legs = Legs(problem, integrator, self.sensitivity, self.events, field)
+        return legs.run(itinerary.with_saved(times, x), len(times)), legs.found
+
+    @property
+    def _differentiates_steps(self) -> bool:
+        """Whether the gradient is that of the steps that each sample makes by itself."""
+        return isinstance(self.sensitivity, DiscreteAdjoint) or (
+            isinstance(self.sensitivity, CheckpointedAdjoint) and self.sensitivity.every == 1
+        )
+
+    def _maker(self, problem: ODEProblem, stats: SolveStats) -> Maker:
+        """What makes the steps: it lets autograd keep no more of them than it must."""
+        if torch.is_grad_enabled() and isinstance(self.sensitivity, CheckpointedAdjoint):
+            return RecomputedSteps(problem, stats).make
+        return make_step
+
+    def _watch(
+        self,
+        problem: ODEProblem,
+        integrator: Integrator,
+        field: SampleField,
+        itinerary: Itinerary | None = None,
+    ) -> EventWatch:
+        algorithm, direction = integrator.algorithm, problem.direction
+        return EventWatch(self.events, algorithm, field, field.batch, direction, itinerary)
+
+    def _read(self, every: Sequence[Found], like: Tensor) -> Happened:
+        tables = [found.tables(like) for found in every]
         # One that ends a solve can happen once.
         pairs = [
             (_only(t), _only(x)) if event.terminate else (t, x)
@@ -120,19 +165,4 @@ def _refuse_other_algorithms(integrator: Integrator) -> None:
         raise ValueError(
             f"{algorithm.name} steps by a network that knows the length of the step, and with "
             "events each sample's is its own: take a method such as Tsit5(), or leave events out."
-        )
-
-
-def _refuse_other_sensitivities(problem: ODEProblem, sensitivity: Sensitivity) -> None:
-    name = type(sensitivity).__name__
-    steps_pairs = isinstance(sensitivity, ReversibleAdjoint)
-    if steps_pairs:
-        raise ValueError(
-            f"{name} steps a pair of states of the whole batch, and with events every sample "
-            "steps by itself: take DiscreteAdjoint()."
-        )
-    if not isinstance(sensitivity, DiscreteAdjoint) and wants_a_gradient(problem):
-        raise ValueError(
-            f"{name} does not see how events move with what the solve starts from: take "
-            "DiscreteAdjoint(), or solve under torch.no_grad()."
         )

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.events.event import Event
-from rnode_dyn.numerics.sensitivity.once import once
+from rnode_dyn.numerics.once import once
 
 _NAME = "the gradient of an event's time"
+_INSTEAD = "take differences of first ones, or leave events out"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class _Crossing(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         value, speed = ctx.saved_tensors
         by_value = -grads[0].detach() / speed
-        return None, once(_NAME, [by_value.to(value.dtype)], (value, grads[0]))[0], None
+        return None, once(_NAME, [by_value.to(value.dtype)], (value, grads[0]), _INSTEAD)[0], None
 
 
 def moment_of(event: Event, t: Tensor, x: Tensor, slope: Callable[[], Tensor]) -> Moment:
@@ -52,7 +53,8 @@ def moment_of(event: Event, t: Tensor, x: Tensor, slope: Callable[[], Tensor]) -
     value = event.values(t, x) if torch.is_grad_enabled() else t
     if not (value.requires_grad or x.requires_grad):
         return Moment(t, x, torch.zeros_like(t))
-    rate = slope()
+    with torch.no_grad():  # it comes with a delay, whose value is zero
+        rate = slope()
     time = t
     if value.requires_grad:
         time = _Crossing.apply(t, value, speed_of(event, t, x, rate))

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from rnode_dyn.numerics.checks import collecting, collector, deferred_checks, retelling
 from rnode_dyn.numerics.errors import SolverError, first_line
+from rnode_dyn.numerics.once import once
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState, other_random_state, same_state
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.gradient_watch import said_of_the_backward_pass
 from rnode_dyn.numerics.sensitivity.hooks import histories_cut, hooks_at_rest
 from rnode_dyn.numerics.sensitivity.naming import described
-from rnode_dyn.numerics.sensitivity.once import once
 from rnode_dyn.numerics.sensitivity.reach import Reach
 from rnode_dyn.numerics.stats import CountedField, SolveStats
 from rnode_dyn.numerics.stepping.integrator import Integrator

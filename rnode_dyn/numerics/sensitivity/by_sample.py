@@ -9,7 +9,7 @@ from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.step_watch import StepWatch
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 from rnode_dyn.numerics.stepping.by_sample.reader import SampleReader
-from rnode_dyn.numerics.stepping.by_sample.step import Watcher
+from rnode_dyn.numerics.stepping.by_sample.step import Maker, Watcher, make_step
 from rnode_dyn.numerics.stepping.integrator import Integrator
 
 
@@ -19,6 +19,7 @@ def discrete_by_sample(
     times: Sequence[float],
     field: SampleField,
     watcher: Watcher | None = None,
+    make: Maker = make_step,
 ) -> Tensor:
     """Return the states at ``times``; autograd records the steps, and is watched on its way back.
 
@@ -28,9 +29,10 @@ def discrete_by_sample(
         times: When the state is wanted.
         field: Its field.
         watcher: What may cut steps short.
+        make: What makes the steps.
     """
     watch = StepWatch(problem, field.counted.stats)
     x0 = watch.begin(problem.x0)
     reader = SampleReader(integrator.algorithm, times, field.batch)
-    steps = integrator.sample_steps(replace(problem, x0=x0), field, watcher)
+    steps = integrator.sample_steps(replace(problem, x0=x0), field, watcher, make)
     return reader.all(x0, problem.span[0], watch.over_samples(steps, x0))

@@ -21,7 +21,12 @@ def wants_a_gradient(problem: ODEProblem) -> bool:
     """Whether somebody may ask for a gradient of what a solve returns."""
     if not torch.is_grad_enabled():
         return False
-    return problem.x0.requires_grad or bool(problem.differentiable) or _uses_more(problem)
+    return problem.x0.requires_grad or field_wants_a_gradient(problem)
+
+
+def field_wants_a_gradient(problem: ODEProblem) -> bool:
+    """Whether the field uses tensors that want a gradient."""
+    return bool(problem.differentiable) or _uses_more(problem)
 
 
 def _uses_more(problem: ODEProblem) -> bool:

@@ -7,7 +7,7 @@ evaluation for itself, since an adaptive solve makes evaluations that belong to 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -140,9 +140,9 @@ class RecordedAlgorithm(Algorithm):
         """That of the algorithm."""
         return self.algorithm.is_implicit
 
-    def started(self) -> "RecordedAlgorithm":
+    def started(self, tolerances: tuple[Any, Any] | None = None) -> "RecordedAlgorithm":
         """Return the same of what makes the steps of one solve."""
-        return RecordedAlgorithm(self.algorithm.started(), self.field)
+        return RecordedAlgorithm(self.algorithm.started(tolerances), self.field)
 
     def advance(
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from rnode_dyn.numerics.checks import check
 from rnode_dyn.numerics.numbers import wants_gradient
+from rnode_dyn.numerics.once import once
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.random_state import TorchRandomState
-from rnode_dyn.numerics.sensitivity.once import once
 from rnode_dyn.numerics.sensitivity.reach import Reach
 from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import CountedField, SolveStats

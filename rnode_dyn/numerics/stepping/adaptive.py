@@ -195,7 +195,8 @@ class AdaptiveSolve:
         stats: SolveStats,
         norm: ErrorNorm,
     ) -> None:
-        self.settings, self.algorithm, self.rhs = settings, algorithm.started(), rhs
+        self.settings, self.rhs = settings, rhs
+        self.algorithm = algorithm.started((settings.rtol, settings.atol))
         self.t, self.end = t_span
         self.direction = 1 if self.end > self.t else -1
         self.x, self.stats, self.norm = x, stats, norm

@@ -12,7 +12,7 @@ from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep, refuse_batched
 from rnode_dyn.numerics.stepping.base import Stepping
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 from rnode_dyn.numerics.stepping.by_sample.solve import SampleSolve
-from rnode_dyn.numerics.stepping.by_sample.step import SampleStep, Watcher
+from rnode_dyn.numerics.stepping.by_sample.step import Maker, SampleStep, Watcher, make_step
 from rnode_dyn.numerics.stepping.dense import StateReader
 from rnode_dyn.numerics.stepping.watch import SolveWatch
 from rnode_dyn.numerics.transforms import within_transform
@@ -54,7 +54,11 @@ class Integrator:
         return isinstance(self.stepping, AdaptiveStep) and self.stepping.per_sample
 
     def sample_steps(
-        self, problem: ODEProblem, field: SampleField, watcher: Watcher | None = None
+        self,
+        problem: ODEProblem,
+        field: SampleField,
+        watcher: Watcher | None = None,
+        make: Maker = make_step,
     ) -> Iterator[SampleStep]:
         """Yield the steps of a forward solve that samples accept, each by itself.
 
@@ -71,4 +75,4 @@ class Integrator:
                 "step together."
             )
         control = self.stepping.sample_control(algorithm, problem.error_mask, len(x0))
-        return SampleSolve(control, algorithm, field, x0, problem.span, watcher).run()
+        return SampleSolve(control, algorithm, field, x0, problem.span, watcher, make).run()

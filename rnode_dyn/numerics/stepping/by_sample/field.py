@@ -64,10 +64,10 @@ class SampleField:
         """
         self._count(samples)
         times = torch.from_numpy(t).to(dtype=x.dtype, device=x.device)
-        return self.counted.counted(self._of(samples), times, x)
+        return self.counted.counted(self.of(samples), times, x)
 
-    def _of(self, samples: np.ndarray) -> _AtTimes:
-        """The field of these samples, for times of their own."""
+    def of(self, samples: np.ndarray) -> _AtTimes:
+        """Return the field of these samples, for times of their own; nobody counts it."""
         if samples is not self.place:
             self.place, self.there = samples, self._restricted(samples)
         there = self.there

@@ -19,6 +19,7 @@ from rnode_dyn.numerics.errors import (
 from rnode_dyn.numerics.stepping.by_sample.control import Control
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 from rnode_dyn.numerics.stepping.by_sample.step import (
+    Maker,
     SampleStep,
     Stretch,
     Watcher,
@@ -47,8 +48,10 @@ class SampleSolve:
         x: Tensor,
         t_span: tuple[float, float],
         watcher: Watcher | None = None,
+        make: Maker = make_step,
     ) -> None:
         self.control, self.algorithm, self.field = control, algorithm, field
+        self.make = make
         self.t_span, self.watcher, self.x = t_span, watcher, x
         self.direction = 1 if t_span[1] > t_span[0] else -1
         self.stats = field.counted.stats
@@ -95,7 +98,7 @@ class SampleSolve:
         t1 = np.where(last, self.t_span[1], self.t + dt)
         self._spend_step(dt)
         stretch = Stretch(self.samples, self.t, dt, t1)
-        return make_step(self.algorithm, self.field, stretch, self.x, self.slope)
+        return self.make(self.algorithm, self.field, stretch, self.x, self.slope)
 
     def _note(self, ratio: np.ndarray) -> None:
         """Count the steps."""
@@ -115,7 +118,7 @@ class SampleSolve:
             places = rows(passed, self.x)
             x, slope = self.x.index_select(0, places), self.slope.index_select(0, places)
             stretch = step.stretch.take(passed)
-            return make_step(self.algorithm, self.field, stretch, x, slope)
+            return self.make(self.algorithm, self.field, stretch, x, slope)
         return step.take(passed)
 
     def _go_on(self, accepted: SampleStep, passed: np.ndarray) -> None:

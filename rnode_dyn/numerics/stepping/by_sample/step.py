@@ -35,6 +35,10 @@ class Stretch:
         """Return that of some of them."""
         return Stretch(*(part[positions] for part in (self.samples, self.t, self.dt, self.t1)))
 
+    def at(self, theta: np.ndarray | float) -> np.ndarray:
+        """Return the times at fractions of the way, ``(n,)``."""
+        return np.where(np.equal(theta, 1.0), self.t1, self.t + theta * self.dt)
+
 
 @dataclass(frozen=True)
 class StretchedField:
@@ -46,8 +50,7 @@ class StretchedField:
     def __call__(self, s: float | Fractions, x: Tensor) -> Tensor:
         """Return dx/ds."""
         stretch = self.stretch
-        times = np.where(np.equal(s, 1.0), stretch.t1, stretch.t + s * stretch.dt)
-        return scaled(self.field(stretch.samples, times, x), stretch.dt)
+        return scaled(self.field(stretch.samples, stretch.at(s), x), stretch.dt)
 
 
 @dataclass(eq=False)
@@ -95,9 +98,53 @@ class SampleStep:
         stretch = self.stretch.take(positions)
         return SampleStep(stretch, taken, StretchedField(self.rhs.field, stretch))
 
+    def without_graph(self) -> "SampleStep":
+        """Return a copy cut off from autograd's record, for whoever only looks.
+
+        What dense output evaluates for it is kept by the copy alone: without a graph it must not
+        come into a step that has one.
+        """
+        unit = self.unit
+        x0, x1, *slopes = (tensor.detach() for tensor in (unit.x0, unit.x1, *unit.slopes))
+        end = None if unit.end_slope is None else unit.end_slope.detach()
+        bare = replace(unit, x0=x0, x1=x1, slopes=tuple(slopes), error=None, end_slope=end)
+        return SampleStep(self.stretch, bare, self.rhs)
+
     def at(self, algorithm: Algorithm, theta: Fractions) -> Tensor:
         """Return the states at fractions of the whole step, ``(n, *event)``."""
         return algorithm.interpolate_each(self.rhs, self.unit, theta)
+
+    def cubic(self, fractions: np.ndarray) -> Tensor:
+        """Return a cubic guess of the states at fractions of the whole step, the same for all.
+
+        The field at the end is evaluated where it is not known; the next step begins with it.
+
+        Args:
+            fractions: ``(k,)``.
+
+        Returns:
+            ``(k, n, *event)``, with no gradient.
+        """
+        unit, rise = self.unit, fractions * fractions * (3 - 2 * fractions)
+        parts = [unit.x0, unit.x1 - unit.x0, unit.slopes[0], unit.slope_at_end(self.rhs)]
+        first, last = fractions * (1 - fractions) ** 2, fractions * fractions * (fractions - 1)
+        weights = times_like(np.stack([np.ones_like(rise), rise, first, last], 1), unit.x0)
+        return torch.tensordot(weights, torch.stack(parts).detach(), dims=1)
+
+
+class Maker(Protocol):
+    """What makes steps: :func:`make_step`, or what makes them differentiable in its own way."""
+
+    def __call__(
+        self,
+        algorithm: Algorithm,
+        field: SampleField,
+        stretch: Stretch,
+        x: Tensor,
+        slope: Tensor | None,
+    ) -> SampleStep:
+        """Make one step."""
+        ...
 
 
 class Watcher(Protocol):
@@ -131,6 +178,11 @@ def make_step(
     rhs = StretchedField(field, stretch)
     first = rhs(0.0, x) if slope is None else scaled(slope, stretch.dt)
     return SampleStep(stretch, algorithm.advance(rhs, 0.0, 1.0, x, first), rhs)
+
+
+def times_like(numbers: np.ndarray, like: Tensor) -> Tensor:
+    """Numbers of the host as a tensor of the kind that states are."""
+    return torch.from_numpy(numbers).to(dtype=like.dtype, device=like.device)
 
 
 def rows(positions: np.ndarray, like: Tensor) -> Tensor:
