@@ -20,7 +20,7 @@ from comparison import Row, Step
 from ranks import trained
 from rich.console import Console
 from rich.table import Table
-from step_rows import block_row, mlp_row, plane_row, recipe_row
+from step_rows import block_row, mlp_row, recipe_row
 
 from rnode_dyn import DiscreteAdjoint
 from rnode_dyn.numerics.threads import torch_threads
@@ -32,7 +32,7 @@ CORES = os.cpu_count() or 1
 def rows() -> list[Row]:
     """What is timed, the smallest first."""
     return [
-        plane_row(256),
+        mlp_row(256, dimension=2, widths=(32, 32), std=0.5),
         mlp_row(256),
         mlp_row(2048),
         block_row(1, 14, DiscreteAdjoint(), 8),

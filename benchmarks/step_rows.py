@@ -166,21 +166,20 @@ def block_row(channels: int, side: int, sensitivity: Sensitivity, batch: int) ->
     return Row(name, training(make, 0.03, FIXED, Event(shape)), batch)
 
 
-def mlp_row(batch: int, condition: int = 0) -> Row:
+def mlp_row(
+    batch: int,
+    dimension: int = 64,
+    widths: tuple[int, ...] = (128, 128),
+    std: float = 0.1,
+    condition: int = 0,
+) -> Row:
     """Return a row of a multilayer perceptron on vectors."""
     solver = Solver(RK38(), QUARTERS, DiscreteAdjoint())
-    field = lambda: MLPField(64, (128, 128), condition=condition or None)  # noqa: E731
-    make = lambda: one_block(field, solver, 64)  # noqa: E731
+    field = lambda: MLPField(dimension, widths, condition=condition or None)  # noqa: E731
+    make = lambda: one_block(field, solver, dimension)  # noqa: E731
     given = f", {condition} numbers of a condition" if condition else ""
-    build = training(make, 0.1, FIXED, Event((64,)), condition)
-    return Row(f"MLP 64-D{given}, batch {batch}", build, batch)
-
-
-def plane_row(batch: int) -> Row:
-    """Return a row of training a small perceptron in the plane."""
-    solver = Solver(RK38(), QUARTERS, DiscreteAdjoint())
-    make = lambda: one_block(lambda: MLPField(2, (32, 32)), solver, 2)  # noqa: E731
-    return Row(f"MLP 2-D, batch {batch}", training(make, 0.5, FIXED, Event((2,))), batch)
+    build = training(make, std, FIXED, Event((dimension,)), condition)
+    return Row(f"MLP {dimension}-D{given}, batch {batch}", build, batch)
 
 
 def recipe_row(name: str, batch: int, long: bool) -> Row:

@@ -138,7 +138,7 @@ PROBLEMS = [
     Stiff("Robertson", robertson, (1.0, 0.0, 0.0), 1e5, 1e-6),
     Stiff("van der Pol, μ = 1000", van_der_pol, (2.0, 0.0), 2000.0, 1e-3),
     Stiff("HIRES", hires, (1.0, *[0.0] * 6, 0.0057), 321.8122, 1e-4),
-    # At 1e-13 Radau takes half a million evaluations and more; at 1e-10 it has 80,000, and is
+    # At 1e-13 Radau has come to t = 23 after 120,000 evaluations; at 1e-10 it ends after 80,000,
     # within 4e-13 of the end state that the test set of Mazzia & Magherini (2008) publishes.
     Stiff("Oregonator", oregonator, (1.0, 2.0, 3.0), 360.0, 1e-2, 1e-10),
 ]

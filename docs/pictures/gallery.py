@@ -14,6 +14,7 @@ from rnode_dyn.costs.architecture import describe_model
 from rnode_dyn.costs.cost import training_cost
 from rnode_dyn.costs.epoch import hours, train_size
 from rnode_dyn.costs.stages import likelihood_batch_size
+from rnode_dyn.costs.text import clock
 from rnode_dyn.recipe.build import governed_blocks
 
 DOCS = Path(__file__).parents[1]
@@ -89,10 +90,7 @@ def _epoch(recipe: Recipe, model: MultiscaleFlow, governed: Collection[Regulariz
         return "by the files"
     cost = training_cost(model, likelihood_batch_size(recipe), None, governed)
     took = hours(samples, cost.step_flops / cost.batch_size, FLOPS)
-    for unit, length in (("h", 1.0), ("min", 1 / 60)):
-        if took >= length:
-            return f"epoch {took / length:,.0f} {unit}"
-    return f"epoch {3600 * took:.0f} s"
+    return f"epoch {clock(3600 * took)}"
 
 
 def _figure(name: str) -> str:

@@ -92,7 +92,7 @@ def stage_cost(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> 
     """Count an evaluation of what a block's training solves for, on shapes alone."""
     plan = training_plan(flow)
     with_penalties = None if plan.log_det is not None else plan.penalties is None
-    return _count(_Make.of(flow), tuple(shape), batch_size, with_penalties)
+    return _count(flow, tuple(shape), batch_size, with_penalties)
 
 
 def field_cost(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> EvaluationCost:
@@ -105,10 +105,21 @@ def node_costs(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> 
     weights = training_plan(flow).over((0.0, flow.end_time)).values()
     counts = {wanted: sum(bool(w.penalties) is wanted for w in weights) for wanted in (True, False)}
     return [
-        NodeCost(count, _count(_Make.of(flow), tuple(shape), batch_size, with_penalties))
+        NodeCost(count, _count(flow, tuple(shape), batch_size, with_penalties))
         for with_penalties, count in counts.items()
         if count
     ]
+
+
+def _count(
+    flow: RegularizedFlow, shape: tuple[int, ...], batch_size: int, with_penalties: bool | None
+) -> EvaluationCost:
+    """Count an evaluation with the penalties or without; ``None``: without the divergence too."""
+    bare = deepcopy(flow).to("meta", torch.float32)
+    description = _description(bare)
+    if description is None:
+        return _OnShapes(bare, shape, batch_size).count(with_penalties)
+    return _count_once(_Make(description, bare), shape, batch_size, with_penalties)
 
 
 @dataclass(frozen=True)
@@ -116,29 +127,36 @@ class _Make:
     """A block without numbers. Blocks of the same make cost the same, and are counted once.
 
     Attributes:
-        description: All that it is made of but its solvers; something unlike anything else where
-            that cannot be written down, as with classes and functions of the user's own.
+        description: All that it is made of but its solvers.
         flow: The block.
     """
 
-    description: object
+    description: bytes
     flow: RegularizedFlow = field(compare=False)
 
-    @classmethod
-    def of(cls, flow: RegularizedFlow) -> "_Make":
-        """Return the make of a block."""
-        bare = deepcopy(flow).to("meta", torch.float32)
-        parts = (bare.field, bare.divergence, bare.regularizers)
-        written = io.BytesIO()
-        try:
-            _Writer(written).dump(parts)
-        except (pickle.PicklingError, AttributeError, TypeError):
-            return cls(object(), bare)
-        return cls(written.getvalue(), bare)
+
+@lru_cache(maxsize=64)
+def _count_once(
+    make: _Make, shape: tuple[int, ...], batch_size: int, with_penalties: bool | None
+) -> EvaluationCost:
+    return _OnShapes(make.flow, shape, batch_size).count(with_penalties)
+
+
+def _description(bare: RegularizedFlow) -> bytes | None:
+    """Write down a block without numbers, unless there are classes or functions of a user in it.
+
+    These can be defined anew under the same name; and some things cannot be written down at all.
+    """
+    written = io.BytesIO()
+    try:
+        _Writer(written).dump((bare.field, bare.divergence, bare.regularizers))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+    return written.getvalue()
 
 
 class _Writer(pickle.Pickler):
-    """Refuses what a user defines, which can be defined anew under the same name."""
+    """Refuses what is not of a library that lasts."""
 
     def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, type | FunctionType) and obj.__module__.split(".")[0] not in _LASTING:
@@ -147,17 +165,6 @@ class _Writer(pickle.Pickler):
 
 
 _LASTING = {"rnode_dyn", "torch", *sys.stdlib_module_names}
-
-
-@lru_cache(maxsize=64)
-def _count(
-    make: _Make, shape: tuple[int, ...], batch_size: int, with_penalties: bool | None
-) -> EvaluationCost:
-    """Count an evaluation with the penalties or without; ``None``: without the divergence too."""
-    counted = _OnShapes(make.flow, shape, batch_size)
-    if with_penalties is None:
-        return counted.state()
-    return counted.augmented(with_penalties)
 
 
 class _OnShapes:
@@ -175,6 +182,10 @@ class _OnShapes:
             self.flow.regularizers,
             1,
         )
+
+    def count(self, with_penalties: bool | None) -> EvaluationCost:
+        """Count one with the penalties or without; ``None``: of the field alone."""
+        return self.state() if with_penalties is None else self.augmented(with_penalties)
 
     def augmented(self, with_penalties: bool) -> EvaluationCost:
         """Count one of the field, the divergence and the penalties."""

@@ -82,9 +82,6 @@ _ALWAYS: dict[str, type[Regularizer]] = {
     "kinetic_energy": KineticEnergy,
     "jacobian_frobenius": JacobianFrobenius,
 }
-# Where solver.step = "auto"; the training's governor goes on from here.
-_STEPS_TO_BEGIN_WITH = 2
-
 _IF_WEIGHTED: dict[str, type[Regularizer]] = {
     "directional_derivative": DirectionalDerivative,
     "total_derivative": TotalDerivative,
@@ -98,6 +95,10 @@ _SETTINGS: dict[str, dict[str, str]] = {
     "taylor_derivative": {"order": "taylor_order"},
     "trajectory_polynomial": {"degree": "trajectory_degree"},
 }
+
+
+# Where solver.step = "auto"; the training's governor goes on from here.
+_STEPS_TO_BEGIN_WITH = 2
 
 
 def build_solver(recipe: SteppingRecipe, sensitivity: Sensitivity, end_time: float) -> Solver:

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
 from rnode_dyn import load_recipe, load_run, run
-from rnode_dyn.cli import app
+from tests.cli.calling import call, words_of
 from tests.data.files import write_pictures
 
 RECIPE = """
@@ -22,14 +21,6 @@ hidden = [4]
 [train]
 max_steps = 1
 """
-
-
-def call(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
-
-
-def words_of(text: str) -> str:
-    return " ".join(text.split())
 
 
 @pytest.fixture

@@ -30,7 +30,6 @@ def taking_turns(index: int, case: Case) -> list[Cell]:
 SOME = [cell for index, case in enumerate(FIELDS) for cell in taking_turns(index, case)]
 
 
-@pytest.mark.one_in(2)
 @pytest.mark.parametrize("cell", SOME, ids=str)
 def test_field(cell: Cell) -> None:
     check(cell)

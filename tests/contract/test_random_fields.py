@@ -174,7 +174,7 @@ asked_of = st.sampled_from(
 )
 
 
-@settings(max_examples=max(15, settings().max_examples // 4))
+@settings(max_examples=max(25, settings().max_examples // 4))
 @given(cases(), asked_of, st.booleans())
 def test_right_or_refused(drawn_case: tuple[Case, bool], asked: Asked, adaptive: bool) -> None:
     case, changes = drawn_case

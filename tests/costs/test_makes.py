@@ -41,13 +41,23 @@ def flops(fields: Sequence[nn.Module], shape: Sequence[int] = (WIDTH,), **parts:
     return training_cost(MultiscaleFlow(shape, [Scale(blocks)])).forward_flops
 
 
+COUNTED: list[object] = []
+
+
 @pytest.fixture(autouse=True)
-def _nothing_counted_yet() -> None:
-    evaluations._count.cache_clear()
+def _nothing_counted_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Listed(evaluations._OnShapes):
+        def count(self, with_penalties: bool | None) -> evaluations.EvaluationCost:
+            COUNTED.append(self)
+            return super().count(with_penalties)
+
+    COUNTED.clear()
+    evaluations._count_once.cache_clear()
+    monkeypatch.setattr(evaluations, "_OnShapes", Listed)
 
 
 def counted() -> int:
-    return evaluations._count.cache_info().misses
+    return len(COUNTED)
 
 
 def test_equal_blocks_are_counted_once() -> None:
@@ -78,6 +88,7 @@ def test_a_users_fields_are_never_taken_for_each_other() -> None:
     before = counted()
     flops([Repeated(3)])  # a notebook may have defined the class again meanwhile
     assert counted() == before + 1
+    assert evaluations._count_once.cache_info().currsize == 0  # nor kept
 
 
 def test_what_cannot_be_written_down_is_counted() -> None:

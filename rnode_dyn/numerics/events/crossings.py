@@ -93,7 +93,7 @@ class CrossingFinder:
                 crossings, end[moved] = self._crossings(index, step, np.flatnonzero(moved))
                 found += crossings
             ends.append(end)
-        return found, np.stack(ends)
+        return found, np.array(ends).reshape(len(ends), len(step.stretch.samples))
 
     def _rough_sides(self, index: int, step: SampleStep) -> np.ndarray:
         """The sides along a step, by a cubic; 0 where the condition is not a number there."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import scaled
+from rnode_dyn.numerics.checks import check
 from rnode_dyn.numerics.events.event import Event
 from rnode_dyn.numerics.events.found import Found
 from rnode_dyn.numerics.events.itinerary import Halt
@@ -24,6 +25,7 @@ from rnode_dyn.numerics.events.moment import Moment, gone_on, moment_of
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.opaque import field_wants_a_gradient
+from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.adaptive import AdaptiveStep
 from rnode_dyn.numerics.stepping.base import Stepping
@@ -32,6 +34,11 @@ from rnode_dyn.numerics.stepping.by_sample.step import rows, times_like
 from rnode_dyn.numerics.stepping.fixed import FixedStep
 from rnode_dyn.numerics.stepping.integrator import Integrator
 from rnode_dyn.numerics.stepping.watch import SolveWatch
+
+_ANOTHER_APPLY = (
+    "an event's apply returned another state when it was asked again, as this sensitivity does for "
+    "its gradient: let it draw no random numbers, or take DiscreteAdjoint()."
+)
 
 
 class LegField:
@@ -194,8 +201,9 @@ class Legs:
         with torch.no_grad():
             slope = self.field(samples[positions], self.t[samples[positions]], after)
         after = gone_on(after, slope, delay.index_select(0, place))
-        values = [halt.onwards for halt in stops if halt.onwards is not None]
-        return x.index_copy(0, place, _with_values(after, torch.stack(values)))
+        values = torch.stack([halt.onwards for halt in stops if halt.onwards is not None])
+        check(is_same(after.detach(), values), lambda: ValueError(_ANOTHER_APPLY))
+        return x.index_copy(0, place, _with_values(after, values))
 
 
 def _in_unit_time(stepping: Stepping, length: float) -> Stepping:

@@ -126,6 +126,25 @@ def test_checkpointed_adaptive_is_discrete(algorithm: Algorithm) -> None:
     assert relative_error(checkpointed, discrete) < 1e-9
 
 
+@ITERATED
+def test_roots_as_accurate_as_the_tolerance_have_such_a_gradient(algorithm: Algorithm) -> None:
+    wanted = gradient(Solver(Rodas5P(), AdaptiveStep(1e-9, 1e-9)))
+    for tolerance in (1e-4, 1e-6):
+        got = gradient(Solver(algorithm, AdaptiveStep(tolerance, tolerance)))
+        assert relative_error(got, wanted) < 100 * tolerance  # that of the steps themselves
+
+
+@ITERATED
+def test_a_step_that_is_made_again_iterates_nothing(algorithm: Algorithm) -> None:
+    """Going back, a stage is evaluated once."""
+    x0 = float64([[0.5, 1.0]]).requires_grad_()
+    solver = Solver(algorithm, AdaptiveStep(1e-4, 1e-4), CheckpointedAdjoint())
+    solution = solve(ODEProblem(lambda t, x: -(x**3), x0, (0.0, 2.0)), solver)
+    solution.x[-1].sum().backward()
+    stages = len(algorithm.rows) + 1
+    assert solution.stats.nfe_backward == stages * solution.stats.accepted
+
+
 @EACH
 @pytest.mark.parametrize("sensitivity", [BacksolveAdjoint(), InterpolatingAdjoint()], ids=str)
 def test_continuous_adjoints_are_refused(algorithm: Algorithm, sensitivity: Sensitivity) -> None:

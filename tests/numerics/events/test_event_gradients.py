@@ -9,6 +9,7 @@ from torch import Tensor
 from rnode_dyn import (
     RK4,
     AdaptiveStep,
+    BacksolveAdjoint,
     CheckpointedAdjoint,
     DiscreteAdjoint,
     Dopri8,
@@ -153,7 +154,7 @@ def test_no_event_leaves_the_gradient_of_the_solve(sensitivity: Sensitivity) -> 
     close(solution.x[-1, 0, 0], heights[0] - 9.81 / 2, [heights])
 
 
-@pytest.mark.parametrize("sensitivity", [CheckpointedAdjoint(), ReversibleAdjoint()], ids=str)
+@pytest.mark.parametrize("sensitivity", [BacksolveAdjoint(), ReversibleAdjoint()], ids=str)
 def test_what_is_solved_again_is_counted_and_steps_are_not(sensitivity: Sensitivity) -> None:
     heights = float64([20.0, 5.0]).requires_grad_()
 
@@ -228,3 +229,38 @@ def test_noise_is_refused_where_steps_are_made_again() -> None:
     solver = Solver(sensitivity=CheckpointedAdjoint())
     with pytest.raises(ValueError, match=r"draws random numbers.*FrozenNoise"):
         solve(problem, solver, events=[Event(height)])
+
+
+@pytest.mark.parametrize("sensitivity", [BacksolveAdjoint(), ReversibleAdjoint()], ids=str)
+def test_an_apply_that_draws_is_refused_where_it_is_asked_again(sensitivity: Sensitivity) -> None:
+    kick = Event(height, direction=-1, apply=lambda t, x: x.abs() + 1 + torch.rand_like(x))
+    heights = float64([5.0]).requires_grad_()
+    with pytest.raises(ValueError, match=r"asked again.*DiscreteAdjoint"):
+        solve(dropped(heights, 1.2), Solver(sensitivity=sensitivity), events=[kick])
+
+
+@EACH
+def test_no_events_at_all(sensitivity: Sensitivity) -> None:
+    heights = float64([5.0, 6.0]).requires_grad_()
+    solution = solve(dropped(heights, 1.0), Solver(sensitivity=sensitivity), events=[])
+    assert solution.event_times == ()
+    close(solution.x[-1, :, 0], heights - 9.81 / 2, [heights])
+
+
+@pytest.mark.parametrize("points", [0, 10])
+@pytest.mark.parametrize("algorithm", [RK4(), Vern7()], ids=str)
+def test_looking_leaves_the_graph_as_it_is(algorithm, points: int) -> None:
+    """A sample alone: what is evaluated to find its event serves its gradient as well."""
+    event = Event(height, apply=lambda t, x: 0.9 * x + 0.05, interp_points=points)
+
+    def end(start: Tensor) -> Tensor:
+        def swing(t: Tensor, x: Tensor) -> Tensor:
+            return torch.stack([x[:, 1], -torch.sin(x[:, 0])], 1)
+
+        problem = ODEProblem(swing, start[None], (0.0, 6.0))
+        return solve(problem, Solver(algorithm, FixedStep(0.2)), events=[event]).x[-1].sum()
+
+    start = float64([1.0, 0.3])
+    wanted = (end(start + float64([1e-6, 0])) - end(start - float64([1e-6, 0]))) / 2e-6
+    (gradient,) = torch.autograd.grad(end(start.requires_grad_()), start)
+    torch.testing.assert_close(gradient[0], wanted, rtol=5e-3, atol=1e-3)
