@@ -37,6 +37,7 @@ WITHOUT_A_DEVICE = {
     "Score",
     "Importance",
     "FlowDensity",
+    "Snapshots",
     "ButcherTableau",
 }
 # Bases, whose every subclass is checked.

@@ -141,7 +141,6 @@ def test_memory_is_that_of_a_real_step(make: Any, algorithm: Any, sensitivity: S
         (ExactDivergence(), PENALTIES),
         (HutchinsonDivergence(), (*PENALTIES, DirectionalDerivative(0.1))),
         (HutchinsonDivergence(), (*PENALTIES, TaylorDerivative(0.1, order=2))),
-        (HutchinsonDivergence(), (*PENALTIES, TrajectoryPolynomial(1.0), Stiffness(0.1))),
     ],
 )
 def test_what_is_integrated_beside_the_state_is_counted(divergence: Any, regularizers: Any) -> None:
