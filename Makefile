@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= recipes/quickstart-warm.toml
 
-.PHONY: run test test-all soak soak-ranks bench lint format types docs package check test-oldest test-newest clean
+.PHONY: run test test-all soak soak-ranks bench lint format types docs site browser package check test-oldest test-newest clean
 
 run: $(VENV)/.installed
 	$(BIN)/rnode-dyn run $(RECIPE)
@@ -41,6 +41,14 @@ types: $(VENV)/.developed
 
 docs: $(VENV)/.developed
 	$(BIN)/mkdocs build --strict
+
+# The site as its readers meet it: each page in a browser, each tutorial and command line run.
+site: $(VENV)/.developed browser
+	$(BIN)/pytest -m "" -rs tests/docs
+
+# The browser that looks at the site, where there is apt and the right to use it.
+browser:
+	.ci/browser
 
 # The archives that users install, built into dist/ and tried from an empty folder.
 package: $(VENV)/.developed

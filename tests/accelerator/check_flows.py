@@ -56,7 +56,7 @@ FIELDS = {
     "mlp": lambda: MLPField(4, hidden=(5,)),
     "image-mlp": lambda: MLPField((1, 2, 2), hidden=(5,)),
     "conv": lambda: ConvField(1, hidden=(3,)),
-    "unet": lambda: UNetField(1, width=4, levels=2, attention=True),
+    "unet": lambda: UNetField(1, width=8, levels=1, attention=True),
     "plain-module": SmallField,
     "frozen-noise": lambda: FrozenNoise(SmallField(), seed=1),
 }

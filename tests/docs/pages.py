@@ -33,14 +33,26 @@ class Block(NamedTuple):
         return None if include is None else ROOT / include.group(1)
 
 
-def blocks_of(page: Path, language: str) -> list[Block]:
-    """The page's fenced blocks in one language, in order."""
+def blocks_of(page: Path, *languages: str) -> list[Block]:
+    """The page's fenced blocks in these languages, in order."""
     text = page.read_text(encoding="utf-8")
     found = [
         Block(match["language"], match["text"], text.count("\n", 0, match.start()) + 2)
         for match in _FENCE.finditer(text)
     ]
-    return [block for block in found if block.language == language]
+    return [block for block in found if block.language in languages]
+
+
+def shortened(code: str) -> str:
+    """The code with what stands behind ``# tests:`` in the place of the number before it.
+
+    >>> shortened("steps = 600  # tests: 2")
+    'steps = 2'
+    >>> shortened("for step in range(500):  # tests: 2")
+    'for step in range(2):'
+    """
+    code = re.sub(r"= [^=\n]+?(,?)  # tests: (.*)$", r"= \2\1", code, flags=re.M)
+    return re.sub(r"range\(\d+\):  # tests: (\d+)$", r"range(\1):", code, flags=re.M)
 
 
 def name_of(path: Path) -> str:

@@ -5,13 +5,29 @@ import runpy
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import typer
+from matplotlib import pyplot
 
 from rnode_dyn.cli import app
-from tests.docs.pages import EXAMPLES, PAGES, blocks_of, name_of
+from tests.docs.console import lines_in, perform
+from tests.docs.pages import EXAMPLES, PAGES, Block, blocks_of, name_of, shortened
+
+IN_ORDER = [p for p in PAGES if p.parent.name == "tutorials" or p.stem == "howto"]
+"""Pages whose Python and commands go on from each other."""
+
+
+def slow_if_long(page: Path) -> Any:
+    """A page as a parameter; of the how-tos, which train ten times, one that is slow."""
+    return pytest.param(page, marks=pytest.mark.slow if page.stem == "howto" else ())
+
+
+def is_apart(page: Path) -> bool:
+    """Whether a page has Python that needs no commands before it."""
+    return page not in IN_ORDER and bool(blocks_of(page, "python"))
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +45,42 @@ def test_example_runs(example: Path) -> None:
     runpy.run_path(str(example), run_name="__main__")
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks_of(p, "python")], ids=name_of)
+def run_python(page: Path, block: Block, namespace: dict[str, object]) -> None:
+    """Run a block as the page's own, so that an error names its line."""
+    code = "\n" * (block.line - 1) + shortened(block.text)
+    exec(compile(code, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", map(slow_if_long, IN_ORDER), ids=name_of)
+def test_page_runs_from_top_to_bottom(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python and commands in the page's order, trained for a few steps, in one namespace."""
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    pyplot.switch_backend("agg")
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks_of(page, "python", "sh"):
+        if block.language == "python":
+            run_python(page, block, namespace)
+        else:
+            for line in lines_in(block):
+                perform(line)
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("page", IN_ORDER, ids=name_of)
+def test_figures_and_pictures_belong_to_the_same_page(page: Path) -> None:
+    """Every picture of a tutorial is drawn by the block before it."""
+    text = page.read_text(encoding="utf-8")
+    drawn = [len(re.findall(r"plt\.subplots\(", cell)) for cell in cells_of(text)]
+    shown = [len(re.findall(r"^!\[", cell, re.M)) for cell in cells_of(text)]
+    assert drawn == shown
+
+
+def cells_of(text: str) -> list[str]:
+    """A page's Python blocks, each with what follows it until the next."""
+    return re.split(r"^```python$", text, flags=re.M)[1:]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if is_apart(p)], ids=name_of)
 def test_python_of_page_runs(page: Path) -> None:
     """A page's blocks run in order, in one namespace, beside the recipes that the page shows."""
     for block in blocks_of(page, "toml"):
@@ -40,8 +91,7 @@ def test_python_of_page_runs(page: Path) -> None:
         if block.included is not None:
             assert block.included in EXAMPLES  # which the test above runs
             continue
-        code = "\n" * (block.line - 1) + block.text
-        exec(compile(code, str(page), "exec"), namespace)
+        run_python(page, block, namespace)
 
 
 def command_lines() -> list[tuple[str, str]]:
