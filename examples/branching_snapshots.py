@@ -24,12 +24,14 @@ times = [0.0, 0.25, 0.75, 1.0]
 snapshots = [population(500, t) for t in times]
 
 flow = RegularizedFlow(MLPField(2, activation="silu"), Solver(Tsit5(), FixedStep(0.05)))
-objective = Snapshots(times, pairs="minibatch-ot", paths="spline", batch=128)
+objective = Snapshots(times, pairs="minibatch-ot", paths="spline", batch=64)
 optimizer = torch.optim.Adam(flow.parameters(), 5e-3)
-for _ in range(300):
+schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 600)
+for _ in range(600):
     optimizer.zero_grad()
     objective.loss(flow, snapshots).value.backward()
     optimizer.step()
+    schedule.step()
 
 held_out = population(2000, 0.5)
 with torch.no_grad():

@@ -37,7 +37,6 @@ WITHOUT_A_DEVICE = {
     "Score",
     "Importance",
     "FlowDensity",
-    "Snapshots",
     "ButcherTableau",
 }
 # Bases, whose every subclass is checked.

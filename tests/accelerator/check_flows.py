@@ -27,6 +27,7 @@ from rnode_dyn import (
     Quadrature,
     RegularizedFlow,
     RegularizedODE,
+    Snapshots,
     Solver,
     Stiffness,
     TaylorDerivative,
@@ -325,6 +326,17 @@ def test_a_conditional_flow(kind, sensitivity) -> None:
         }
 
     agree(make, use)
+
+
+def test_matching_snapshots() -> None:
+    """One sample at each time, so that nothing depends on which is drawn but the times."""
+
+    def use(flow: RegularizedFlow, x: Tensor) -> Figures:
+        drawn = Snapshots([0.0, 1.0], batch=2).chained([x[:1], x[1:2]])
+        assert drawn.device.type == x.device.type
+        return {"chains": drawn}
+
+    agree(lambda: (RegularizedFlow(SmallField(), FEW_STEPS), points(4)), use)
 
 
 def test_training_from_an_energy_and_weighing_samples() -> None:
