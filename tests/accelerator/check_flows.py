@@ -154,8 +154,15 @@ def test_an_augmented_flow_and_its_bound() -> None:
     agree(build, use)
 
 
+class LooksThere(TrajectoryPolynomial):
+    """Looks at given times: those that are drawn are drawn on the CPU."""
+
+    def draw(self, like: Tensor) -> list[float]:
+        return [0.2, 0.7]
+
+
 def test_what_steps_and_states_say_of_themselves() -> None:
-    regularizers = [ErrorEstimate(1.0), Stiffness(1.0), TrajectoryPolynomial(1.0)]
+    regularizers = [ErrorEstimate(1.0), Stiffness(1.0), LooksThere(1.0)]
     solver = Solver(Dopri5(), FixedStep(0.5))
     agree(
         lambda: (RegularizedFlow(SmallField(), solver, regularizers=regularizers), points(4)),
