@@ -110,8 +110,7 @@ class Augmented(nn.Module):
         joint, noise = self.joined(x, count)
         flow = as_multiscale(self.flow, joint.shape[2:])
         # What is no tensor is the field's to refuse.
-        many = isinstance(condition, Tensor) and count > 1
-        rows = torch.cat([condition] * count) if many else condition
+        rows = torch.cat([condition] * count) if isinstance(condition, Tensor) else condition
         result, weighted = flow.forward_weighted(joint.flatten(0, 1), rows)
         known = standard_normal_log_prob(result.z) + result.log_det
         ratios = (known - standard_normal_log_prob(noise.flatten(0, 1))).view(count, -1)
