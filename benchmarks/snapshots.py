@@ -23,8 +23,8 @@ TIMES, HELD_OUT = (0.0, 0.25, 0.75, 1.0), 0.5
 def population(count: int, t: float) -> Tensor:
     """Draw points at a time: all move right, and half of them turn up, half down."""
     branch = torch.randint(0, 2, (count,)) * 2 - 1.0
-    centre = torch.stack([torch.full((count,), 3 * t), 3 * branch * t**3], dim=1)
-    return centre + 0.15 * torch.randn(count, 2)
+    centre = torch.stack([torch.full((count,), 2 * t), 2 * branch * t**3], dim=1)
+    return centre + 0.3 * torch.randn(count, 2)
 
 
 def energy_distance(x: Tensor, y: Tensor) -> float:
@@ -35,7 +35,7 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
 
 def fitted(snapshots: list[Tensor], paths: str, pairs: str, steps: int) -> RegularizedFlow:
     """Fit a flow to the snapshots."""
-    flow = RegularizedFlow(MLPField(2), Solver(Tsit5(), FixedStep(0.05)))
+    flow = RegularizedFlow(MLPField(2, activation="silu"), Solver(Tsit5(), FixedStep(0.05)))
     objective = Snapshots(TIMES, pairs, paths, batch=128)  # type: ignore[arg-type]
     optimizer = torch.optim.Adam(flow.parameters(), 5e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -83,7 +83,7 @@ def draw(axes: Axes, flow: RegularizedFlow, snapshots: list[Tensor], carried: Te
 def main() -> None:
     """Print the means over the seeds, and draw the first."""
     given = dict(enumerate(sys.argv[1:]))
-    seeds, steps = int(given.get(0, "3")), int(given.get(1, "600"))
+    seeds, steps = int(given.get(0, "3")), int(given.get(1, "800"))
     figure = pyplot.figure(figsize=(8, 4.5), layout="constrained")
     found: dict[str, list[float]] = {}
     for seed in range(seeds):

@@ -9,8 +9,8 @@ from rnode_dyn import FixedStep, MLPField, RegularizedFlow, Snapshots, Solver, T
 def population(count: int, t: float) -> Tensor:
     """Draw points at a time: all move right, and half of them turn up, half down."""
     branch = torch.randint(0, 2, (count,)) * 2 - 1.0
-    centre = torch.stack([torch.full((count,), 3 * t), 3 * branch * t**3], dim=1)
-    return centre + 0.15 * torch.randn(count, 2)
+    centre = torch.stack([torch.full((count,), 2 * t), 2 * branch * t**3], dim=1)
+    return centre + 0.3 * torch.randn(count, 2)
 
 
 def energy_distance(x: Tensor, y: Tensor) -> float:
@@ -23,13 +23,15 @@ torch.manual_seed(0)
 times = [0.0, 0.25, 0.75, 1.0]
 snapshots = [population(500, t) for t in times]
 
-flow = RegularizedFlow(MLPField(2), Solver(Tsit5(), FixedStep(0.05)))
-objective = Snapshots(times, pairs="minibatch-ot", paths="spline", batch=128)
+flow = RegularizedFlow(MLPField(2, activation="silu"), Solver(Tsit5(), FixedStep(0.05)))
+objective = Snapshots(times, pairs="minibatch-ot", paths="spline", batch=64)
 optimizer = torch.optim.Adam(flow.parameters(), 5e-3)
-for _ in range(300):
+schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 600)
+for _ in range(600):
     optimizer.zero_grad()
     objective.loss(flow, snapshots).value.backward()
     optimizer.step()
+    schedule.step()
 
 held_out = population(2000, 0.5)
 with torch.no_grad():

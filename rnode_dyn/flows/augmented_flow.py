@@ -109,7 +109,8 @@ class Augmented(nn.Module):
         self._refuse_estimates(count)
         joint, noise = self.joined(x, count)
         flow = as_multiscale(self.flow, joint.shape[2:])
-        rows = None if condition is None else torch.cat([condition] * count)
+        # What is no tensor is the field's to refuse.
+        rows = torch.cat([condition] * count) if isinstance(condition, Tensor) else condition
         result, weighted = flow.forward_weighted(joint.flatten(0, 1), rows)
         known = standard_normal_log_prob(result.z) + result.log_det
         ratios = (known - standard_normal_log_prob(noise.flatten(0, 1))).view(count, -1)
@@ -149,6 +150,7 @@ class Augmented(nn.Module):
 
     def forward_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Shape of a latent sample, given that of a data sample."""
+        self._check_shape(tuple(shape))
         return tuple(self.flow.forward_shape(self._joint_shape(tuple(shape))))
 
     def inverse(self, *_: object) -> NoReturn:
@@ -166,6 +168,8 @@ class Augmented(nn.Module):
         return (shape[0] + self.extra, *shape[1:])
 
     def _check_shape(self, shape: tuple[int, ...]) -> None:
+        if not shape:
+            raise ValueError("a sample is a single number: give it an axis, shape (1,).")
         joint, knows = self._joint_shape(shape), self.flow
         taken = joint
         if isinstance(knows, MultiscaleFlow):

@@ -27,6 +27,7 @@ from rnode_dyn import (
     Quadrature,
     RegularizedFlow,
     RegularizedODE,
+    Snapshots,
     Solver,
     Stiffness,
     TaylorDerivative,
@@ -153,8 +154,15 @@ def test_an_augmented_flow_and_its_bound() -> None:
     agree(build, use)
 
 
+class LooksThere(TrajectoryPolynomial):
+    """Looks at given times: those that are drawn are drawn on the CPU."""
+
+    def draw(self, like: Tensor) -> list[float]:
+        return [0.2, 0.7]
+
+
 def test_what_steps_and_states_say_of_themselves() -> None:
-    regularizers = [ErrorEstimate(1.0), Stiffness(1.0)]
+    regularizers = [ErrorEstimate(1.0), Stiffness(1.0), LooksThere(1.0)]
     solver = Solver(Dopri5(), FixedStep(0.5))
     agree(
         lambda: (RegularizedFlow(SmallField(), solver, regularizers=regularizers), points(4)),
@@ -325,6 +333,17 @@ def test_a_conditional_flow(kind, sensitivity) -> None:
         }
 
     agree(make, use)
+
+
+def test_matching_snapshots() -> None:
+    """One sample at each time, so that nothing depends on which is drawn but the times."""
+
+    def use(flow: RegularizedFlow, x: Tensor) -> Figures:
+        drawn = Snapshots([0.0, 1.0], batch=2).chained([x[:1], x[1:2]])
+        assert drawn.device.type == x.device.type
+        return {"chains": drawn}
+
+    agree(lambda: (RegularizedFlow(SmallField(), FEW_STEPS), points(4)), use)
 
 
 def test_training_from_an_energy_and_weighing_samples() -> None:

@@ -175,6 +175,11 @@ def augmented_flow(**arguments: Any) -> Augmented:
             lambda: Augmented(RegularizedFlow(MLPField(3)), 2).log_prob_bound(torch.zeros(1, 2)),
             "make \\(4,\\), and the flow takes \\(3,\\)",
         ),
+        (
+            lambda: FlowDistribution(Augmented(RegularizedFlow(MLPField(3)), 1), (3,)),
+            "make \\(4,\\), and the flow takes \\(3,\\)",
+        ),
+        (lambda: FlowDistribution(augmented_flow(), ()), "a single number"),
         (lambda: augmented_flow().log_prob_bound(torch.zeros(2)), "write x\\[None\\]"),
         (lambda: augmented_flow()(torch.zeros(1, 2), torch.zeros(1, 1)), "takes one: leave it out"),
     ],

@@ -11,6 +11,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor, nn
 
 from rnode_dyn.fields.at_times import at_times
+from rnode_dyn.fields.mlp import MLPField
 from rnode_dyn.flows.conditions import takes_condition
 from rnode_dyn.flows.given import check_kind
 from rnode_dyn.flows.multiscale import MultiscaleFlow, as_multiscale
@@ -165,6 +166,12 @@ def _only_block(
         raise ValueError(
             f"the flow has {len(stations)} blocks in {len(model.scales)} scales, and one field is "
             "for all the time: write one block, without squeezes."
+        )
+    field = stations[0].flow.field
+    if isinstance(field, MLPField) and field.dim != tuple(shape):
+        raise ValueError(
+            f"the snapshots hold samples of shape {tuple(shape)}, and the flow's field takes "
+            f"{field.dim}: build it for {tuple(shape)}."
         )
     if takes_condition(model):
         raise ValueError("the flow takes a condition, and snapshots have none: leave it out.")

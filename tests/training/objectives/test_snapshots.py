@@ -153,6 +153,7 @@ def flow(**arguments: Any) -> RegularizedFlow:
         (flow, lambda: [*shifted(0.0, 1.0), torch.full((4, 2), torch.nan)], "snapshot 2 holds"),
         (flow, lambda: [*shifted(0.0, 1.0), torch.zeros(4, 2).int()], "floating numbers"),
         (flow, lambda: [*shifted(0.0, 1.0), [[0.0, 1.0]]], "floating tensor"),
+        (flow, lambda: [torch.zeros(4, 3)] * 3, "field takes \\(2,\\)"),
         (lambda: flow(condition=1), lambda: shifted(0.0, 1.0, 2.0), "takes a condition"),
         (lambda: Augmented(flow(), 1), lambda: shifted(0.0, 1.0, 2.0), "flow is a Augmented"),
         (
