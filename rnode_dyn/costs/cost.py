@@ -14,7 +14,7 @@ from rnode_dyn.costs.evaluations import (
     EvaluationCost,
     NodeCost,
     differentiate,
-    field_cost,
+    field_flops,
     node_costs,
     saved_times,
     stage_cost,
@@ -193,7 +193,7 @@ def reflow_flops(model: MultiscaleFlow, steps: int = 8) -> int:
         model: The flow, of which the teacher is a copy.
         steps: Runge-Kutta steps of order 4 through each block.
     """
-    return sum(4 * steps * field_cost(s.flow, s.shape, 1).flops for s in model.walk())
+    return sum(4 * steps * field_flops(s.flow, s.shape) for s in model.walk())
 
 
 def _regression_flops(station: Station) -> int:

@@ -95,9 +95,13 @@ def stage_cost(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> 
     return _count(flow, tuple(shape), batch_size, with_penalties)
 
 
-def field_cost(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> EvaluationCost:
-    """Count an evaluation of a block's field alone, on shapes alone."""
-    return _OnShapes(flow, shape, batch_size).state()
+def field_flops(flow: RegularizedFlow, shape: Sequence[int]) -> int:
+    """Count the operations of a block's field alone, for one sample, on shapes alone."""
+    x = torch.zeros(1, *shape, device="meta")
+    field = under_zeros(deepcopy(flow.field).to("meta", torch.float32), x)
+    with FlopCounterMode(display=False) as counter:
+        field(torch.zeros((), device="meta"), x)
+    return counter.get_total_flops()
 
 
 def node_costs(flow: RegularizedFlow, shape: Sequence[int], batch_size: int) -> list[NodeCost]:

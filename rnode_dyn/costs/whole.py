@@ -6,7 +6,7 @@ from typing import Any
 
 from rnode_dyn.costs.architecture import evaluations_per_solve
 from rnode_dyn.costs.epoch import held_out_sizes, hours
-from rnode_dyn.costs.evaluations import field_cost, stage_cost
+from rnode_dyn.costs.evaluations import field_flops, stage_cost
 from rnode_dyn.costs.text import Rate, clock
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Station
@@ -71,9 +71,7 @@ def _flops_of_evaluation(model: MultiscaleFlow) -> tuple[int, int]:
     stations = list(model.walk())
     counts = [_evaluations(station.flow, len(stations)) for station in stations]
     score = sum(n * _score_flops(s) for n, s in zip(counts, stations, strict=True))
-    draws = (
-        n * field_cost(s.flow, s.shape, 1).flops for n, s in zip(counts, stations, strict=True)
-    )
+    draws = (n * field_flops(s.flow, s.shape) for n, s in zip(counts, stations, strict=True))
     return score, sum(draws)
 
 
