@@ -14,7 +14,7 @@ from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
 from rnode_dyn.flows.end_time import EndTime, Uniform, as_float, checked_end, next_end
 from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.parts import check_part
-from rnode_dyn.flows.penalised_solve import solve_penalised
+from rnode_dyn.flows.penalised_solve import PenalisedSolve
 from rnode_dyn.flows.penalties import Call, Penalised
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.share import drawn
@@ -23,7 +23,7 @@ from rnode_dyn.flows.value_alone import NoDivergence
 from rnode_dyn.numerics.numbers import as_number
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.save_times import as_list, save_times
-from rnode_dyn.numerics.solve import Solver
+from rnode_dyn.numerics.solve import Solver, solve
 from rnode_dyn.numerics.stats import SolveStats
 
 
@@ -153,8 +153,10 @@ class RegularizedODE(Penalised):
         parameters = tuple(self.field.parameters())
         mask = dynamics.error_mask(y)
         problem = ODEProblem(dynamics, y, (0.0, end), parameters, error_mask=mask)
-        rows, self.stats = solve_penalised(dynamics, problem, self.solver, times)
-        return rows
+        asked = PenalisedSolve(dynamics, problem, self.solver, times)
+        solution = solve(problem, asked.solver, save_at=asked.save_at)
+        self.stats = solution.stats
+        return asked.rows(solution)
 
     def _weigh(self, penalties: Tensor) -> Tensor:
         """Return Σ weight · penalty, ``(batch,)``."""

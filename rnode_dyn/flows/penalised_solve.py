@@ -13,14 +13,14 @@ from rnode_dyn.numerics.algorithms.base import Algorithm, Step
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
 from rnode_dyn.numerics.numbers import as_number
 from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
-from rnode_dyn.numerics.solve import Solver, solve
-from rnode_dyn.numerics.stats import SolveStats
+from rnode_dyn.numerics.solution import Solution
+from rnode_dyn.numerics.solve import Solver
 
 
-def solve_penalised(
-    dynamics: AugmentedField, problem: ODEProblem, solver: Solver, times: list[Any]
-) -> tuple[Tensor, SolveStats]:
-    """Solve for rows of (log-determinant, penalties…, state), penalties of any kind.
+class PenalisedSolve:
+    """What to ask of a solve for rows of (log-determinant, penalties…, state), and what it says.
+
+    ``solve(problem, asked.solver, save_at=asked.save_at)`` gives ``asked.rows(solution)``.
 
     Args:
         dynamics: The field of all.
@@ -28,29 +28,40 @@ def solve_penalised(
         solver: How to solve.
         times: When rows are wanted, the end of the solve last.
 
-    Returns:
-        The rows, ``(len(times), batch, entries)``, of which the last has the penalties of the whole
-        solve; and what the solve cost.
+    Attributes:
+        solver: The same, with steps that add what penalties say of them.
+        save_at: The wanted times and those at which penalties look, in the order of the solve.
 
     Raises:
         ValueError: if a penalty does not go with the solver or the times.
     """
-    solver = _watching_steps(solver, dynamics, problem)
-    looks = [_Look(p, problem) for p in dynamics.regularizers if isinstance(p, StatesPenalty)]
-    asked = {as_number(t): t for t in [*(t for look in looks for t in look.times), *times]}
-    ahead = sorted(asked, key=lambda t: problem.direction * t)  # type: ignore[operator]
-    solution = solve(problem, solver, save_at=[asked[t] for t in ahead])
-    if not looks:
-        return solution.x, solution.stats
-    row_at = dict(zip(ahead, solution.x.unbind(), strict=True))
-    rows = [row_at[as_number(t)] for t in times]
-    found: dict[str, Tensor] = {}
-    for look in looks:
-        between = [row_at[as_number(t)] for t in look.times]
-        states = torch.stack([problem.x0, *between, rows[-1]])[:, :, dynamics.channels :]
-        found[look.penalty.name] = look.penalty.of_states(look.places, states)
-    rows[-1] = rows[-1] + _as_row(found, dynamics, rows[-1])
-    return torch.stack(rows), solution.stats
+
+    def __init__(
+        self, dynamics: AugmentedField, problem: ODEProblem, solver: Solver, times: list[Any]
+    ) -> None:
+        self._dynamics, self._problem, self._times = dynamics, problem, times
+        self.solver = _watching_steps(solver, dynamics, problem)
+        looking = [p for p in dynamics.regularizers if isinstance(p, StatesPenalty)]
+        self._looks = [_Look(penalty, problem) for penalty in looking]
+        between = [t for look in self._looks for t in look.times]
+        asked = {as_number(t): t for t in [*between, *times]}
+        self._ahead = sorted(asked, key=lambda t: problem.direction * t)  # type: ignore[operator]
+        self.save_at = [asked[t] for t in self._ahead]
+
+    def rows(self, solution: Solution) -> Tensor:
+        """Rows at the wanted times, ``(len(times), batch, entries)``, penalties in the last."""
+        if not self._looks:
+            return solution.x
+        row_at = dict(zip(self._ahead, solution.x.unbind(), strict=True))
+        rows = [row_at[as_number(t)] for t in self._times]
+        found: dict[str, Tensor] = {}
+        for look in self._looks:
+            between = [row_at[as_number(t)] for t in look.times]
+            states = torch.stack([self._problem.x0, *between, rows[-1]])
+            channels = self._dynamics.channels
+            found[look.penalty.name] = look.penalty.of_states(look.places, states[:, :, channels:])
+        rows[-1] = rows[-1] + _as_row(found, self._dynamics, rows[-1])
+        return torch.stack(rows)
 
 
 class _Look:

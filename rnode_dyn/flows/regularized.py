@@ -20,7 +20,7 @@ from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence
 from rnode_dyn.flows.end_time import EndTime, as_float, checked_end, fixed_end, next_end
 from rnode_dyn.flows.given import check_batch
 from rnode_dyn.flows.parts import check_part
-from rnode_dyn.flows.penalised_solve import solve_penalised
+from rnode_dyn.flows.penalised_solve import PenalisedSolve
 from rnode_dyn.flows.quadrature import Quadrature, check_quadratures
 from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.result import FlowResult
@@ -303,9 +303,9 @@ class RegularizedFlow(NeuralODE):
         plan = Plan(of_log_det.draw(x), None if of_penalties is None else of_penalties.draw(x))
         if plan.has_nodes:
             return carry_at_nodes(dynamics, problem, plan, self.active_solver)
-        ends = [problem.t_span[1]]
-        rows, stats = solve_penalised(dynamics, problem, self.active_solver, ends)
-        return rows[0], stats
+        asked = PenalisedSolve(dynamics, problem, self.active_solver, [problem.t_span[1]])
+        solution = solve(problem, asked.solver, save_at=asked.save_at)
+        return asked.rows(solution)[0], solution.stats
 
     def _unpack(self, y: Tensor, like: Tensor) -> FlowResult:
         channels = 1 + len(self.regularizers)

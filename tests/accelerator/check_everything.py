@@ -17,7 +17,6 @@ WITHOUT_A_DEVICE = {
     "SaveError",
     "Export",
     "ExportError",
-    "TrajectoryPolynomial",  # draws its times on the CPU, which waits for nothing
     "export_flow",  # copies the flow to the CPU first
     "best_threads",
     "MissingDataError",

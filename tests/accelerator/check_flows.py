@@ -32,6 +32,7 @@ from rnode_dyn import (
     Stiffness,
     TaylorDerivative,
     Tempered,
+    TrajectoryPolynomial,
     UNetField,
     Uniform,
     importance,
