@@ -42,7 +42,7 @@ def linearize(called: Called, t: Tensor, x: Tensor, offered: Any = None) -> Line
 
     Args:
         called: The field, f(t, x).
-        t: 0-dim time.
+        t: 0-dim time, or one for each sample, ``(batch,)``.
         x: States, ``(batch, *event)``.
         offered: The field's own ``jacobian(t, x)``, ``(batch, n, n)``, where it has one.
 
@@ -67,7 +67,7 @@ def linearize(called: Called, t: Tensor, x: Tensor, offered: Any = None) -> Line
         product = push(torch.zeros_like(t), _signs(x)).reshape(batch, entries)
         _compare(by_state, _signs(x).reshape(batch, entries), product, _NOT_THE_DERIVATIVE)
         return Linearization(by_state.to(x.dtype), by_time)
-    still = torch.zeros(entries + 1, dtype=t.dtype, device=t.device)
+    still = torch.zeros(entries + 1, *t.shape, dtype=t.dtype, device=t.device)
     columns = torch.func.vmap(push, randomness="same")(still, _directions(x))
     columns = columns.reshape(entries + 1, batch, entries).to(x.dtype)
     by_state = columns[:entries].permute(1, 2, 0)

@@ -141,6 +141,14 @@ class Algorithm(ABC):
         """
         return self
 
+    def of_samples(self, places: Tensor) -> "Algorithm":
+        """Return what makes the steps of some samples: itself, where it holds nothing for each.
+
+        Args:
+            places: Their places among those whose steps it makes, ``(n,)``.
+        """
+        return self
+
     @abstractmethod
     def advance(
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
@@ -176,6 +184,21 @@ class Algorithm(ABC):
             return scaled(rhs(s * theta, x), theta)
 
         return self.advance(slower, 0.0, 1.0, step.x0, scaled(step.slopes[0], theta)).x1
+
+    def slope_each(self, step: Step, theta: Fractions) -> Tensor | None:
+        """Slope of dense output at a fraction of its own for every sample, in the step's time.
+
+        ``None``: the field's own, at the state there, is as accurate as that state. In a stiff
+        problem it is not: the field multiplies the state's error by its fastest rate.
+        """
+        return None
+
+    def states_between(self, step: Step, fractions: np.ndarray) -> Tensor | None:
+        """States at fractions of a step, the same for all samples, ``(k, batch, *event)``.
+
+        They have no gradient. ``None`` where dense output may evaluate the field.
+        """
+        return None
 
 
 def hermite(step: Step, end_slope: Tensor, t: float) -> Tensor:

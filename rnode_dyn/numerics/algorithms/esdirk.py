@@ -2,12 +2,14 @@
 
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Step, weighted_sum
 from rnode_dyn.numerics.algorithms.implicit import (
     ImplicitAlgorithm,
+    Linearizable,
     Shifted,
     counted,
     void_where,
@@ -16,7 +18,6 @@ from rnode_dyn.numerics.algorithms.newton import UntilRounding, UntilTolerated, 
 from rnode_dyn.numerics.algorithms.stage_roots import Iterated, Known
 from rnode_dyn.numerics.numbers import whole
 from rnode_dyn.numerics.problem import RightHandSide
-from rnode_dyn.numerics.stats import CountedField
 from rnode_dyn.numerics.transforms import within_transform
 
 # Degree of what guesses a stage from the others, where an error says that the steps are short.
@@ -119,11 +120,19 @@ class Esdirk(ImplicitAlgorithm):
     def along(self, step: Step, theta: float) -> Tensor:
         """State at a fraction of a step, or beyond it."""
         weights = [sum(c * theta**p for p, c in enumerate(row, 1)) for row in self.dense]
-        away = [state - step.x0 for state in step.slopes[1:]]
-        return weighted_sum(step.x0, 1.0, weights, away)
+        return weighted_sum(step.x0, 1.0, weights, self.dense_parts(step))
+
+    @property
+    def dense_powers(self) -> np.ndarray:
+        """The same by powers of θ."""
+        return np.array(self.dense).T
+
+    def dense_parts(self, step: Step) -> list[Tensor]:
+        """Return how far each stage is from the start."""
+        return [state - step.x0 for state in step.slopes[1:]]
 
 
-def _with_gradient(field: CountedField, t: float, base: Tensor, z: Tensor, shift: float) -> Tensor:
+def _with_gradient(field: Linearizable, t: float, base: Tensor, z: Tensor, shift: float) -> Tensor:
     """The root with its gradient, where one is wanted."""
     if not torch.is_grad_enabled():
         return z
@@ -173,6 +182,10 @@ class Remade(_OfMethod):
         super().__init__(method)
         self.roots = roots
 
+    def of_samples(self, places: Tensor) -> Algorithm:
+        """Return the same of some samples."""
+        return Remade(self.method, tuple(z.index_select(0, places) for z in self.roots))
+
     def advance(
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
     ) -> Step:
@@ -201,8 +214,10 @@ class Tolerated(_OfMethod):
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
     ) -> Step:
         """Make one step."""
-        if self.latest is not None and x is self.latest.x1:
-            self.previous = self.latest
+        latest = self.latest
+        # Where each sample has steps of its own, no polynomial goes on from one to the next.
+        if latest is not None and x is latest.x1 and t == latest.t1:
+            self.previous = latest
         until = UntilTolerated(self.rtol * x.detach().abs() + self.atol)
         roots = Iterated(self.method, until, _DEGREE, self.previous)
         self.latest = self.method.step(roots, rhs, t, dt, x, slope)

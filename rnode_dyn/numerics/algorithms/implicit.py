@@ -1,18 +1,19 @@
 """What methods for stiff problems share: the matrix W = 1/(γ dt) − ∂f/∂x of each sample."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.algorithms.base import Algorithm
+from rnode_dyn.numerics.algorithms.base import UnitTime
+from rnode_dyn.numerics.algorithms.dense_polynomial import PolynomialDense
 from rnode_dyn.numerics.jacobian import Linearization
 from rnode_dyn.numerics.problem import RightHandSide
-from rnode_dyn.numerics.stats import CountedField
 from rnode_dyn.numerics.transforms import is_batched
 
 
-class ImplicitAlgorithm(Algorithm):
+class ImplicitAlgorithm(PolynomialDense):
     """A method whose steps solve linear systems; two instances of one method are equal."""
 
     @property
@@ -31,9 +32,26 @@ class ImplicitAlgorithm(Algorithm):
         return f"{type(self).__name__}({settings})"
 
 
-def counted(rhs: RightHandSide) -> CountedField:
+@runtime_checkable
+class Linearizable(Protocol):
+    """A field with its derivatives, for all samples at one time or each in a time of its own."""
+
+    def __call__(self, t: float, x: Tensor, /) -> Tensor:
+        """Return dx/dt."""
+        ...
+
+    def linearize(self, t: float, x: Tensor) -> Linearization:
+        """Return its derivatives."""
+        ...
+
+    def count(self, name: str) -> None:
+        """Count one more of something in the forward solve."""
+        ...
+
+
+def counted(rhs: RightHandSide | UnitTime) -> Linearizable:
     """Return what is stepped as the field that it must be, with derivatives."""
-    if not isinstance(rhs, CountedField):
+    if not isinstance(rhs, Linearizable):
         raise TypeError(
             "a method for stiff problems needs the field's Jacobian, and is given a function of a "
             "time and a state alone: call solve(problem, solver)."
@@ -55,10 +73,10 @@ class Shifted:
     factors: Tensor
     pivots: Tensor
     singular: Tensor
-    field: CountedField
+    field: Linearizable
 
     @classmethod
-    def of(cls, field: CountedField, at: Linearization, shift: float) -> "Shifted":
+    def of(cls, field: Linearizable, at: Linearization, shift: float) -> "Shifted":
         """Factor the matrix at a point where the field has been linearized."""
         diagonal = torch.eye(at.by_state.shape[-1], dtype=at.by_state.dtype, device=at[0].device)
         factors, pivots, info = torch.linalg.lu_factor_ex(shift * diagonal - at.by_state)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -100,3 +101,17 @@ class Rosenbrock(ImplicitAlgorithm):
         ]
         chord = torch.lerp(step.x0, step.x1, theta)
         return weighted_sum(chord, theta * (1 - theta), within, step.slopes[1:])
+
+    @property
+    def dense_powers(self) -> np.ndarray:
+        """The same interpolant by powers of θ: of the chord, and of each increment."""
+        dense = np.array(self.tableau.dense)
+        powers = np.zeros((len(dense) + 1, 1 + dense.shape[1]))
+        powers[0, 0] = 1.0
+        powers[:-1, 1:] += dense
+        powers[1:, 1:] -= dense
+        return powers
+
+    def dense_parts(self, step: Step) -> list[Tensor]:
+        """Return the chord, and the increments."""
+        return [step.x1 - step.x0, *step.slopes[1:]]

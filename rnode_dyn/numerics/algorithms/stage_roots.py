@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Step, weighted_sum
-from rnode_dyn.numerics.algorithms.implicit import Shifted
+from rnode_dyn.numerics.algorithms.implicit import Linearizable, Shifted
 from rnode_dyn.numerics.algorithms.newton import Until, iterate
-from rnode_dyn.numerics.stats import CountedField
 
 # How many stages of a step are guessed from the step before it: the others know some of their own.
 _FROM_BEFORE = 2
@@ -53,7 +52,7 @@ class Iterated:
     ) -> None:
         self.method, self.until, self.degree, self.previous = method, until, degree, previous
 
-    def begin(self, field: CountedField, t: float, dt: float, x: Tensor) -> None:
+    def begin(self, field: Linearizable, t: float, dt: float, x: Tensor) -> None:
         """Linearize the field where the step begins."""
         self.field, self.dt, self.shift = field, dt, 1 / (self.method.gamma * dt)
         self.matrix = Shifted.of(field, field.linearize(t, x), self.shift)
@@ -104,7 +103,7 @@ class Known:
     def __init__(self, roots: Sequence[Tensor]) -> None:
         self.roots = iter(roots)
 
-    def begin(self, field: CountedField, t: float, dt: float, x: Tensor) -> None:
+    def begin(self, field: Linearizable, t: float, dt: float, x: Tensor) -> None:
         """None of the samples fails."""
         self.failed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
 

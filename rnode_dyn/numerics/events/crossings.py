@@ -80,8 +80,8 @@ class CrossingFinder:
     def find(self, step: SampleStep) -> tuple[list[Crossing], np.ndarray]:
         """Return the crossings of a step, each event's in their order, and the sides at its end.
 
-        Between the ends a condition is looked at on a cubic through them, which costs nothing;
-        where it changes sign there, on the method's own dense output.
+        Between the ends a condition is looked at where that costs no evaluation, on a cubic or on
+        the method's own dense output; where it changes sign there, on the latter.
         """
         found: list[Crossing] = []
         ends = []
@@ -96,7 +96,7 @@ class CrossingFinder:
         return found, np.array(ends).reshape(len(ends), len(step.stretch.samples))
 
     def _rough_sides(self, index: int, step: SampleStep) -> np.ndarray:
-        """The sides along a step, by a cubic; 0 where the condition is not a number there."""
+        """The sides along a step, by a guess; 0 where the condition is not a number there."""
         event, stretch = self.events[index], step.stretch
         before = self.side[index, stretch.samples]
         at_end = self._sure(event, stretch.samples, stretch.t1, step.x1.detach())
@@ -104,7 +104,7 @@ class CrossingFinder:
         if not len(fractions):
             return _sides(before, [at_end])
         # Not without a graph: the field at the end that this evaluates is the next step's first.
-        guesses = step.cubic(fractions)
+        guesses = step.between(self.algorithm, fractions)
         with torch.no_grad():
             between = [
                 on_host(event.values(times_like(stretch.at(theta), x), x))

@@ -150,10 +150,10 @@ def _only(table: Tensor) -> Tensor:
 
 def _refuse_other_algorithms(integrator: Integrator) -> None:
     algorithm = integrator.algorithm
-    if algorithm.is_implicit:
+    if algorithm.switches:
         raise ValueError(
-            f"{algorithm.name} solves for all samples at one time, and with events each has its "
-            "own: take an explicit method such as Tsit5(), or leave events out."
+            f"{algorithm.name} chooses one method for all samples, and with events each steps by "
+            "itself: take one of its methods alone, or leave events out."
         )
     if algorithm.is_symplectic:
         raise ValueError(

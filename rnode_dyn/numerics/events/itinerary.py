@@ -20,6 +20,7 @@ class Halt:
         events: Which events happen there.
         onwards: The state that the solve goes on from, where an event changes it.
         ends: Whether the solve ends there.
+        slope: dx/dt of dense output there, where it is not the field's.
     """
 
     t: float
@@ -28,6 +29,7 @@ class Halt:
     events: tuple[int, ...] = ()
     onwards: Tensor | None = None
     ends: bool = False
+    slope: Tensor | None = None
 
 
 class Itinerary:
@@ -42,16 +44,25 @@ class Itinerary:
         self.direction = direction
         self.halts: list[list[Halt]] = [[] for _ in range(batch)]
         self.upcoming: list[tuple[int, ...]] = [() for _ in range(batch)]
+        self.slopes: list[Tensor | None] = [None] * batch
 
     def note(
-        self, index: int, samples: np.ndarray, t: np.ndarray, x: Tensor, interrupts: bool
+        self,
+        index: int,
+        samples: np.ndarray,
+        t: np.ndarray,
+        x: Tensor,
+        slope: Tensor | None,
+        interrupts: bool,
     ) -> None:
         """Note an event of some samples; of those that interrupt them, the turn tells when."""
         for position, sample in enumerate(samples.tolist()):
+            there = None if slope is None else slope[position]
             if interrupts:
                 self.upcoming[sample] += (index,)
+                self.slopes[sample] = there
             else:
-                halt = Halt(float(t[position]), x[position], events=(index,))
+                halt = Halt(float(t[position]), x[position], events=(index,), slope=there)
                 self.halts[sample].append(halt)
 
     def turn(self, cut: SampleStep) -> None:
@@ -61,8 +72,9 @@ class Itinerary:
             if events:
                 ends = bool(cut.ended is not None and cut.ended[position])
                 onwards = None if ends or cut.onwards is None else cut.onwards[position]
-                t = float(cut.stretch.t1[position])
-                self.halts[sample].append(Halt(t, cut.x1[position], None, events, onwards, ends))
+                t, slope = float(cut.stretch.t1[position]), self.slopes[sample]
+                halt = Halt(t, cut.x1[position], None, events, onwards, ends, slope)
+                self.halts[sample].append(halt)
 
     def with_saved(self, times: Sequence[float], x: Tensor) -> list[list[Halt]]:
         """Return each sample's halts in their order, those at the saved times among them.

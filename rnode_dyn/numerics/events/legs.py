@@ -9,7 +9,6 @@ solves and differentiates. The times of halts stand still; what moves them is in
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from itertools import zip_longest
 
 import numpy as np
@@ -116,7 +115,7 @@ class Legs:
         x = self._leg(samples, self.x.index_select(0, place), t)
         x = _with_values(x, torch.stack([halt.x for halt in stops]))
         moments = {
-            index: self._moment(index, samples, chosen, t, x)
+            index: self._moment(index, samples, chosen, stops, t, x)
             for index in range(len(self.events))
             if len(chosen := _where(stops, lambda halt, index=index: index in halt.events))
         }
@@ -158,12 +157,26 @@ class Legs:
                 each[torch.from_numpy(samples)] += stats.nfe - before
 
     def _moment(
-        self, index: int, samples: np.ndarray, chosen: np.ndarray, t: np.ndarray, x: Tensor
+        self,
+        index: int,
+        samples: np.ndarray,
+        chosen: np.ndarray,
+        stops: Sequence[Halt],
+        t: np.ndarray,
+        x: Tensor,
     ) -> tuple[np.ndarray, Moment]:
         """An event of the chosen ones of some samples, noted."""
         own, times = samples[chosen], t[chosen]
         there = x.index_select(0, rows(chosen, x))
-        slope = partial(self.field, own, times, there)
+        known = [stops[i].slope for i in chosen]
+
+        def slope() -> Tensor:
+            if all(own is not None for own in known):
+                return torch.stack(known)
+            at = self.field(own, times, there)
+            pairs = zip(known, at.unbind(), strict=True)
+            return torch.stack([by_field if own is None else own for own, by_field in pairs])
+
         moment = moment_of(self.events[index], times_like(times, x), there, slope)
         self.found[index].note(own, moment)
         return chosen, moment

@@ -49,7 +49,7 @@ class _Crossing(torch.autograd.Function):
 
 
 def moment_of(event: Event, t: Tensor, x: Tensor, slope: Callable[[], Tensor]) -> Moment:
-    """Return an event, given its times, the states there and how to evaluate the field there."""
+    """Return an event, given its times, the states there and how to know dx/dt there."""
     value = event.values(t, x) if torch.is_grad_enabled() else t
     if not (value.requires_grad or x.requires_grad):
         return Moment(t, x, torch.zeros_like(t))

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-
 import numpy as np
 from torch import Tensor
 
@@ -77,12 +75,17 @@ class EventWatch:
         """Note an event, and return it."""
         part = step.take(crossing.positions)
         x, times = part.at(self.algorithm, crossing.theta), part.stretch.at(crossing.theta)
-        slope = partial(self.field, part.stretch.samples, times, x)
-        moment = moment_of(self.events[crossing.index], times_like(times, x), x, slope)
-        self.found[crossing.index].note(part.stretch.samples, moment)
+        samples, event = part.stretch.samples, self.events[crossing.index]
+
+        def slope() -> Tensor:
+            own = part.slope_at(self.algorithm, crossing.theta)
+            return self.field(samples, times, x) if own is None else own
+
+        moment = moment_of(event, times_like(times, x), x, slope)
+        self.found[crossing.index].note(samples, moment)
         if self.itinerary is not None:
-            interrupts = self.events[crossing.index].interrupts
-            self.itinerary.note(crossing.index, part.stretch.samples, times, x, interrupts)
+            own = part.slope_at(self.algorithm, crossing.theta)
+            self.itinerary.note(crossing.index, samples, times, x, own, event.interrupts)
         return moment
 
     def _cut(

@@ -35,6 +35,11 @@ class Control(Protocol):
         """Seconds that the solve may take."""
         ...
 
+    @property
+    def tolerances(self) -> tuple[Any, Any] | None:
+        """``rtol`` and ``atol``, where steps keep to them."""
+        ...
+
     def first(
         self, field: SampleField, t_span: tuple[float, float], x: Tensor, slope: Tensor
     ) -> np.ndarray:
@@ -89,6 +94,7 @@ class AdaptiveControl:
         self.limits, self.norm = limits, norm
         self.max_steps, self.too_many = limits.max_steps, limits.too_many
         self.max_seconds = limits.max_seconds
+        self.tolerances = (limits.rtol, limits.atol)
         self.error_order = min(algorithm.order, algorithm.embedded_order or 0) + 1
         self.controllers = SampleControllers(PIController(self.error_order), batch)
 
@@ -96,11 +102,10 @@ class AdaptiveControl:
         self, field: SampleField, t_span: tuple[float, float], x: Tensor, slope: Tensor
     ) -> np.ndarray:
         """Return the lengths of the first steps, estimated unless they are given."""
-        limits = self.limits
-        if limits.first_step is not None:
-            return np.full(len(x), limits.first_step)
-        tolerances = (limits.rtol, limits.atol)
-        return initial_steps(field, t_span, x, slope, self.error_order, tolerances, self.norm)
+        first_step, order = self.limits.first_step, self.error_order
+        if first_step is not None:
+            return np.full(len(x), first_step)
+        return initial_steps(field, t_span, x, slope, order, self.tolerances, self.norm)
 
     @torch.no_grad()
     def ratio(self, step: SampleStep) -> np.ndarray:
@@ -140,6 +145,7 @@ class FixedControl:
     max_steps: int
     too_many: str
     max_seconds: float | None = None
+    tolerances: None = None
 
     def first(
         self, field: SampleField, t_span: tuple[float, float], x: Tensor, slope: Tensor

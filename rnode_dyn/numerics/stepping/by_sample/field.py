@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rnode_dyn.numerics.at_times import at_times
 from rnode_dyn.numerics.calling import as_called, calling_of, timed_parts
+from rnode_dyn.numerics.jacobian import Linearization, linearize
 from rnode_dyn.numerics.slope import is_same
 from rnode_dyn.numerics.stats import CountedField
 
@@ -42,6 +43,7 @@ class SampleField:
         self.needs_time = calling_of(field).takes_time or bool(timed_parts(field))
         self.place: np.ndarray | None = None
         self.there: Callable[[Tensor, Tensor], Tensor] = counted.problem.called
+        self.linearized: tuple[np.ndarray, np.ndarray, Tensor, Linearization] | None = None
 
     def at_start(self, t: float, x: Tensor) -> Tensor:
         """Evaluate the field for all samples at one time; see that they can be told apart.
@@ -66,6 +68,34 @@ class SampleField:
         times = torch.from_numpy(t).to(dtype=x.dtype, device=x.device)
         return self.counted.counted(self.of(samples), times, x)
 
+    def linearize(self, samples: np.ndarray, t: np.ndarray, x: Tensor) -> Linearization:
+        """Return the field's derivatives, for each sample at a time of its own.
+
+        Where all samples try again from the same start, they are known.
+        """
+        known = self.linearized
+        # With a graph they belong to the step that they were computed in, which may be made again.
+        if known is not None and not torch.is_grad_enabled() and known[2] is x:
+            if known[0] is samples and np.array_equal(known[1], t):
+                return known[3]
+        times = torch.from_numpy(t).to(dtype=x.dtype, device=x.device)
+        own = self._own_jacobian(samples, times, x)
+        offered = None if own is None else lambda t, x: own
+        found = linearize(self.of(samples), times, x, offered)
+        self.linearized = None if torch.is_grad_enabled() else (samples, t, x, found)
+        self.counted.count("njac")
+        return found
+
+    def _own_jacobian(self, samples: np.ndarray, times: Tensor, x: Tensor) -> Tensor | None:
+        """What the field's own Jacobian returns, where there is one that can be mapped."""
+        jacobian = getattr(self._field_of(samples), "jacobian", None)
+        if jacobian is None:
+            return None
+        try:
+            return torch.func.vmap(lambda t, x: jacobian(t, x[None])[0])(times, x)
+        except RuntimeError:
+            return None
+
     def of(self, samples: np.ndarray) -> _AtTimes:
         """Return the field of these samples, for times of their own; nobody counts it."""
         if samples is not self.place:
@@ -74,11 +104,15 @@ class SampleField:
         return (lambda t, x: at_times(there, t, x)) if self.needs_time else there
 
     def _restricted(self, samples: np.ndarray) -> Callable[[Tensor, Tensor], Tensor]:
+        problem, field = self.counted.problem, self._field_of(samples)
+        return problem.called if field is problem.field else as_called(field)
+
+    def _field_of(self, samples: np.ndarray) -> Callable:
         problem = self.counted.problem
         offered = getattr(problem.field, "of_samples", None)
         if offered is None or len(samples) == self.batch:
-            return problem.called
-        return as_called(offered(torch.from_numpy(samples).to(problem.x0.device)))
+            return problem.field
+        return offered(torch.from_numpy(samples).to(problem.x0.device))
 
     def _count(self, samples: np.ndarray) -> None:
         stats = self.counted.stats

@@ -12,6 +12,7 @@ from rnode_dyn.numerics.algorithms.base import Algorithm, scaled
 from rnode_dyn.numerics.errors import (
     MaxSecondsError,
     MaxStepsError,
+    NewtonError,
     NonFiniteStateError,
     SolverError,
     StepSizeUnderflowError,
@@ -50,7 +51,8 @@ class SampleSolve:
         watcher: Watcher | None = None,
         make: Maker = make_step,
     ) -> None:
-        self.control, self.algorithm, self.field = control, algorithm, field
+        self.control, self.field = control, field
+        self.algorithm = algorithm.started(control.tolerances)
         self.make = make
         self.t_span, self.watcher, self.x = t_span, watcher, x
         self.direction = 1 if t_span[1] > t_span[0] else -1
@@ -117,8 +119,9 @@ class SampleSolve:
         if torch.is_grad_enabled() and (ratio > _ASTRAY).any():
             places = rows(passed, self.x)
             x, slope = self.x.index_select(0, places), self.slope.index_select(0, places)
-            stretch = step.stretch.take(passed)
-            return self.make(self.algorithm, self.field, stretch, x, slope)
+            part = step.take(passed)
+            by = part.unit.made_by or self.algorithm
+            return self.make(by, self.field, part.stretch, x, slope)
         return step.take(passed)
 
     def _go_on(self, accepted: SampleStep, passed: np.ndarray) -> None:
@@ -191,6 +194,8 @@ class SampleSolve:
             return
         worst = int(np.where(short, ratio, -np.inf).argmax())
         dt = self.direction * self.length
+        if np.isinf(ratio[worst]) and step.unit.failure is not None:
+            self._fail(NewtonError, step.unit.failure, worst, dt)
         if np.isinf(ratio[worst]):
             reason = "the state or the field is not finite right after this time"
             self._fail(NonFiniteStateError, reason, worst, dt)

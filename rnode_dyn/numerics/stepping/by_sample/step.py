@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Fractions, Step, scaled
+from rnode_dyn.numerics.jacobian import Linearization
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 
 
@@ -51,6 +52,18 @@ class StretchedField:
         """Return dx/ds."""
         stretch = self.stretch
         return scaled(self.field(stretch.samples, stretch.at(s), x), stretch.dt)
+
+    def linearize(self, s: float, x: Tensor) -> Linearization:
+        """Return its derivatives in that time, for methods that solve with them."""
+        stretch = self.stretch
+        at = self.field.linearize(stretch.samples, stretch.at(s), x)
+        return Linearization(
+            scaled(at.by_state, stretch.dt), scaled(at.by_time, stretch.dt * stretch.dt)
+        )
+
+    def count(self, name: str) -> None:
+        """Count one more of something in the forward solve."""
+        self.field.counted.count(name)
 
 
 @dataclass(eq=False)
@@ -94,7 +107,10 @@ class SampleStep:
             tensor.index_select(0, places) for tensor in (unit.x0, unit.x1, *unit.slopes)
         )
         end = None if unit.end_slope is None else unit.end_slope.index_select(0, places)
-        taken = replace(unit, x0=x0, x1=x1, slopes=tuple(slopes), error=None, end_slope=end)
+        by = None if unit.made_by is None else unit.made_by.of_samples(places)
+        taken = replace(
+            unit, x0=x0, x1=x1, slopes=tuple(slopes), error=None, end_slope=end, made_by=by
+        )
         stretch = self.stretch.take(positions)
         return SampleStep(stretch, taken, StretchedField(self.rhs.field, stretch))
 
@@ -114,17 +130,28 @@ class SampleStep:
         """Return the states at fractions of the whole step, ``(n, *event)``."""
         return algorithm.interpolate_each(self.rhs, self.unit, theta)
 
-    def cubic(self, fractions: np.ndarray) -> Tensor:
-        """Return a cubic guess of the states at fractions of the whole step, the same for all.
+    def slope_at(self, algorithm: Algorithm, theta: Fractions) -> Tensor | None:
+        """Return dx/dt of dense output there, ``(n, *event)``; ``None``: it is the field's."""
+        slope = algorithm.slope_each(self.unit, theta)
+        return None if slope is None else scaled(slope, 1 / self.stretch.dt)
 
-        The field at the end is evaluated where it is not known; the next step begins with it.
+    def between(self, algorithm: Algorithm, fractions: np.ndarray) -> Tensor:
+        """Return states at fractions of the whole step, the same for all: some only guessed.
+
+        Where dense output would evaluate the field they lie on a cubic. For that the field at the
+        end is evaluated where it is not known; the next step begins with it.
 
         Args:
+            algorithm: What made the step.
             fractions: ``(k,)``.
 
         Returns:
             ``(k, n, *event)``, with no gradient.
         """
+        known = algorithm.states_between(self.unit, fractions)
+        return self._cubic(fractions) if known is None else known
+
+    def _cubic(self, fractions: np.ndarray) -> Tensor:
         unit, rise = self.unit, fractions * fractions * (3 - 2 * fractions)
         parts = [unit.x0, unit.x1 - unit.x0, unit.slopes[0], unit.slope_at_end(self.rhs)]
         first, last = fractions * (1 - fractions) ** 2, fractions * fractions * (fractions - 1)
