@@ -123,6 +123,10 @@ class CountedField:
             slope.register_hook(self._count_vjp)
         return slope
 
+    def part(self, of: Callable[[Tensor], Tensor], x: Tensor, counts: bool = True) -> Tensor:
+        """Evaluate a part of the field that no time is told, such as a force."""
+        return self.counted(lambda _, x: of(x), x, x) if counts else of(x)
+
     def linearize(self, t: float, x: Tensor) -> Linearization:
         """Return the field's derivatives; a step made again from the same start has them still."""
         key = (t, id(x), torch.is_grad_enabled())

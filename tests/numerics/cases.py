@@ -27,12 +27,16 @@ from rnode_dyn import (
     Euler,
     Heun,
     InterpolatingAdjoint,
+    Kvaerno3,
+    Kvaerno5,
     Midpoint,
     ODEProblem,
     Ralston2,
     Ralston3,
     Ralston4,
     ReversibleAdjoint,
+    Rodas5P,
+    Rosenbrock23,
     Tsit5,
     Vern7,
     Vern9,
@@ -61,6 +65,7 @@ ALGORITHMS = (
     Vern7(),
     Vern9(),
 )
+STIFF = (Rosenbrock23(), Kvaerno3(), Kvaerno5(), Rodas5P())
 EMBEDDED = tuple(a for a in ALGORITHMS if a.embedded_order is not None)
 EXACT = (DiscreteAdjoint(), CheckpointedAdjoint(), CheckpointedAdjoint(every=3))
 CONTINUOUS = (BacksolveAdjoint(), BacksolveAdjoint(seminorm=False), InterpolatingAdjoint())

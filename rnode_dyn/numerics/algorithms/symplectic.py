@@ -1,18 +1,34 @@
 """Symplectic methods: the halves of a separable Hamiltonian, stepped by turns."""
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.algorithms.base import Step
+from rnode_dyn.numerics.algorithms.dense_polynomial import PolynomialDense
 from rnode_dyn.numerics.at_times import Wrapped
 from rnode_dyn.numerics.hamiltonian import Separated
-from rnode_dyn.numerics.problem import RightHandSide
-from rnode_dyn.numerics.stats import CountedField
+from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
 
 
-class Symplectic(Algorithm):
+@runtime_checkable
+class InParts(Protocol):
+    """A field whose parts can be evaluated one by one, in the time that is stepped."""
+
+    @property
+    def problem(self) -> ODEProblem:
+        """Whose field it is."""
+        ...
+
+    def part(self, of: Callable[[Tensor], Tensor], x: Tensor, counts: bool = True) -> Tensor:
+        """Evaluate a part, and count it as an evaluation, or not."""
+        ...
+
+
+class Symplectic(PolynomialDense):
     """The stepper of splitting methods, for a :class:`HamiltonianProblem`.
 
     Kicks, p += k dt force(q), and drifts, q += d dt velocity(p), follow each other, a kick first
@@ -44,17 +60,26 @@ class Symplectic(Algorithm):
         start = rhs(t, x) if slope is None else slope
         q, p = x.chunk(2, -1)
         force = start.chunk(2, -1)[1]
-        time = torch.full((), t, dtype=x.dtype, device=x.device)
         for kick, drift in zip(self.kicks, self.drifts, strict=False):
             p = p.add(force, alpha=dt * kick)
-            q = q.add(halves.velocity(p), alpha=dt * drift)
-            force = field.counted(lambda _, place: halves.force(place), time, q)
+            q = q.add(field.part(halves.velocity, p, counts=False), alpha=dt * drift)
+            force = field.part(halves.force, q)
         p = p.add(force, alpha=dt * self.kicks[-1])
-        end_slope = torch.cat([halves.velocity(p), force], -1)
+        end_slope = torch.cat([field.part(halves.velocity, p, counts=False), force], -1)
         return Step(t, dt, x, torch.cat([q, p], -1), (start,), end_slope=end_slope)
 
-    def _separated(self, rhs: RightHandSide) -> tuple[CountedField, Separated]:
-        if not isinstance(rhs, CountedField):
+    @property
+    def dense_powers(self) -> np.ndarray:
+        """The cubic through both ends, by powers of θ."""
+        return np.array([[0.0, 1.0, 0.0], [3.0, -2.0, -1.0], [-2.0, 1.0, 1.0]])
+
+    def dense_parts(self, step: Step) -> list[Tensor]:
+        """Return the chord, and the slopes at both ends, which are known."""
+        assert step.end_slope is not None  # advance() has computed it
+        return [step.x1 - step.x0, step.slopes[0] * step.dt, step.end_slope * step.dt]
+
+    def _separated(self, rhs: RightHandSide) -> tuple[InParts, Separated]:
+        if not isinstance(rhs, InParts):
             raise TypeError(
                 f"{self.name} steps the two halves of a Hamiltonian for the whole batch, and is "
                 "given a function of a time and a state alone: call solve(problem, solver)."

@@ -155,12 +155,6 @@ def _refuse_other_algorithms(integrator: Integrator) -> None:
             f"{algorithm.name} chooses one method for all samples, and with events each steps by "
             "itself: take one of its methods alone, or leave events out."
         )
-    if algorithm.is_symplectic:
-        raise ValueError(
-            f"{algorithm.name} steps a Hamiltonian's two halves for the whole batch, and with "
-            "events every sample ends its steps by itself: take an explicit method such as "
-            "Tsit5(), or leave events out."
-        )
     if integrator.parameters:
         raise ValueError(
             f"{algorithm.name} steps by a network that knows the length of the step, and with "

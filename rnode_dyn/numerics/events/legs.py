@@ -21,6 +21,7 @@ from rnode_dyn.numerics.events.event import Event
 from rnode_dyn.numerics.events.found import Found
 from rnode_dyn.numerics.events.itinerary import Halt
 from rnode_dyn.numerics.events.moment import Moment, gone_on, moment_of
+from rnode_dyn.numerics.hamiltonian import Separated
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
 from rnode_dyn.numerics.sensitivity.opaque import field_wants_a_gradient
@@ -58,6 +59,40 @@ class LegField:
         """Return dx/ds."""
         start, length = (times_like(part, x) for part in (self.start, self.length))
         return scaled(self.there(start + t * length, x), self.length)
+
+
+class SeparatedLegField(LegField):
+    """The same of a separable Hamiltonian, whose halves are told no time.
+
+    Args:
+        there: The field of these samples.
+        start: Times at 0.
+        length: Signed lengths.
+        separated: The two halves.
+    """
+
+    def __init__(
+        self,
+        there: Callable[[Tensor, Tensor], Tensor],
+        start: np.ndarray,
+        length: np.ndarray,
+        separated: Separated,
+    ) -> None:
+        super().__init__(there, start, length)
+        self.halves = separated
+
+    @property
+    def separated(self) -> Separated:
+        """Its two halves."""
+        return self
+
+    def velocity(self, p: Tensor) -> Tensor:
+        """Return dq/ds."""
+        return scaled(self.halves.velocity(p), self.length)
+
+    def force(self, q: Tensor) -> Tensor:
+        """Return dp/ds."""
+        return scaled(self.halves.force(q), self.length)
 
 
 class Legs:
@@ -131,7 +166,7 @@ class Legs:
         if not (x.requires_grad or self.field_wants) or not length.any():
             return x
         problem = ODEProblem(
-            LegField(self.field.of(samples), start, length),
+            self._leg_field(samples, start, length),
             x,
             (0.0, 1.0),
             parameters=self.problem.known_tensors,
@@ -141,6 +176,12 @@ class Legs:
         integrator = replace(self.integrator, stepping=stepping, watch=SolveWatch())
         with self._counted_for(samples):
             return self.sensitivity.integrate(problem, integrator, [1.0], self.stats)[0]
+
+    def _leg_field(self, samples: np.ndarray, start: np.ndarray, length: np.ndarray) -> LegField:
+        there, separated = self.field.of(samples), getattr(self.problem.field, "separated", None)
+        if separated is None:
+            return LegField(there, start, length)
+        return SeparatedLegField(there, start, length, separated)
 
     @contextmanager
     def _counted_for(self, samples: np.ndarray) -> Iterator[None]:

@@ -38,6 +38,7 @@ from tests.numerics.algorithms.test_order import (
 from tests.numerics.cases import (
     FORWARD,
     REVERSED,
+    STIFF,
     Counter,
     Span,
     float64,
@@ -46,7 +47,6 @@ from tests.numerics.cases import (
 )
 from tests.numerics.sensitivity.test_gradients import differences, gradient
 
-STIFF = (Rosenbrock23(), Kvaerno3(), Kvaerno5(), Rodas5P())
 EACH = pytest.mark.parametrize("algorithm", STIFF, ids=lambda a: a.name)
 LINEAR = pytest.mark.parametrize("algorithm", [Rosenbrock23(), Rodas5P()], ids=lambda a: a.name)
 ITERATED = pytest.mark.parametrize("algorithm", [Kvaerno3(), Kvaerno5()], ids=lambda a: a.name)

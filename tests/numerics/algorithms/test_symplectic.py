@@ -316,11 +316,65 @@ def test_what_is_refused_when_the_solver_is_built(algorithm: Algorithm) -> None:
     assert hash(algorithm) == hash(type(algorithm)())
 
 
+@pytest.mark.one_in(2)
 @EACH
-def test_events_are_refused(algorithm: Algorithm) -> None:
-    upright = Event(lambda t, x: x[:, 0])
-    with pytest.raises(ValueError, match=f"{algorithm.name} steps a Hamiltonian's two halves"):
-        solve(pendulum(FORWARD), Solver(algorithm, FixedStep(0.1)), events=[upright])
+@pytest.mark.parametrize("end", [9.0, -9.0])
+def test_passages_of_a_pendulum(algorithm: Algorithm, end: float) -> None:
+    """Through the lowest point, after a quarter of its period and each further half."""
+    lowest = Event(lambda t, x: x[:, 0], terminate=False)
+    solver = Solver(algorithm, FixedStep(0.03))
+    solution = solve(pendulum((0.0, end)), solver, events=[lowest])
+    (times,), (states,) = solution.event_times, solution.event_states
+    quarter = math.copysign(ellipk(STEP_SIN**2), end)
+    wanted = quarter * float64([1.0, 3.0, 5.0])
+    accuracy = {2: 1e-3, 4: 1e-5}[algorithm.order]
+    torch.testing.assert_close(times[:, 0], wanted, rtol=0, atol=accuracy)
+    torch.testing.assert_close(states[:, 0, 0].abs().amax(), float64(0.0), rtol=0, atol=1e-12)
+    # The solve itself goes on as it would without looking.
+    plain = solve(pendulum((0.0, end)), solver)
+    torch.testing.assert_close(solution.x, plain.x, rtol=0, atol=1e-12)
+
+
+def passages(inputs: Tensor, algorithm: Algorithm, sensitivity: Sensitivity) -> Tensor:
+    """Where a batch of two passes its lowest point, and its end, for a weight and starts."""
+    weight, start = inputs[0], inputs[1:].reshape(2, 2)
+    lowest = Event(lambda t, x: x[:, 0] - 0.01 * t, terminate=False)
+    problem = HamiltonianProblem(
+        half_square, lambda q: weight * (1 - torch.cos(q)).sum(1), start, (0.0, 4.0)
+    )
+    solver = Solver(algorithm, FixedStep(0.1), sensitivity)
+    solution = solve(problem, solver, events=[lowest])
+    parts = [solution.x[-1], solution.event_times[0], solution.event_states[0]]
+    return torch.cat([part.nan_to_num().flatten() for part in parts])
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("sensitivity", "tolerance"),
+    [
+        (DiscreteAdjoint(), 1e-7),
+        (CheckpointedAdjoint(), 1e-7),
+        # Solved again from halt to halt, by other steps than the first time.
+        (CheckpointedAdjoint(every=3), 1e-2),
+        (ReversibleAdjoint(), 1e-2),
+    ],
+    ids=str,
+)
+def test_gradients_of_passages(
+    algorithm: Algorithm, sensitivity: Sensitivity, tolerance: float
+) -> None:
+    """By differences of what is computed."""
+    inputs = float64([1.0, 1.2, 0.1, 0.4, -0.2]).requires_grad_()
+    result = passages(inputs, algorithm, sensitivity)
+    weights = torch.linspace(-1.0, 2.0, len(result), dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((weights * result).sum(), inputs)
+    along = float64([0.5, -1.0, 0.8, 0.3, 1.0])
+    with torch.no_grad():
+        ahead, behind = (
+            passages(inputs + h * along, algorithm, DiscreteAdjoint()) for h in (1e-5, -1e-5)
+        )
+    wanted = (weights * (ahead - behind)).sum() / 2e-5
+    torch.testing.assert_close(gradient @ along, wanted, rtol=tolerance, atol=0)
 
 
 def test_events_of_a_hamiltonian_by_another_method() -> None:

@@ -20,13 +20,14 @@ from rnode_dyn import (
     MaxStepsError,
     NonFiniteStateError,
     ODEProblem,
+    Rosenbrock23,
     Sensitivity,
     Solver,
     Tsit5,
     Vern7,
     solve,
 )
-from tests.numerics.cases import ALGORITHMS, float64
+from tests.numerics.cases import ALGORITHMS, STIFF, float64
 
 G = 9.81
 TIGHT = Solver(Tsit5(), AdaptiveStep(1e-9, 1e-9))
@@ -55,7 +56,9 @@ SOLVERS = [
     )
     for a in ALGORITHMS
     if a.order > 1
-] + [Solver(Tsit5(), FixedStep(0.7))]
+]
+SOLVERS += [Solver(a, AdaptiveStep(1e-3, 1e-3)) for a in STIFF]
+SOLVERS += [Solver(a, FixedStep(0.7)) for a in (Tsit5(), Rosenbrock23())]
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: f"{s.algorithm}-{s.stepping}"[:24])

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from rnode_dyn import (
     AdaptiveStep,
+    AutoSwitch,
     CheckpointedAdjoint,
     DiscreteAdjoint,
     Event,
     FixedStep,
-    Kvaerno3,
     ODEProblem,
     ReversibleAdjoint,
     Rosenbrock23,
@@ -119,11 +119,10 @@ def test_nothing_hears_of_steps_that_samples_make_by_themselves() -> None:
         solve(problem, TIGHT, progress=True, events=events)
 
 
-@pytest.mark.parametrize("algorithm", [Rosenbrock23(), Kvaerno3()], ids=str)
-@pytest.mark.parametrize("stepping", [AdaptiveStep(), FixedStep(0.1)], ids=["a", "f"])
-def test_implicit_methods_are_refused(algorithm, stepping) -> None:
-    with pytest.raises(ValueError, match=r"take an explicit method such as Tsit5\(\)"):
-        solve(dropped(float64([20.0])), Solver(algorithm, stepping), events=[Event(height)])
+def test_a_method_for_the_whole_batch_is_refused() -> None:
+    solver = Solver(AutoSwitch(Tsit5(), Rosenbrock23()))
+    with pytest.raises(ValueError, match=r"AutoSwitch chooses one method for all samples"):
+        solve(dropped(float64([20.0])), solver, events=[Event(height)])
 
 
 @pytest.mark.parametrize("sensitivity", [CheckpointedAdjoint(), ReversibleAdjoint()], ids=str)

@@ -68,16 +68,22 @@ class SampleField:
         times = torch.from_numpy(t).to(dtype=x.dtype, device=x.device)
         return self.counted.counted(self.of(samples), times, x)
 
+    def part(
+        self, samples: np.ndarray, of: Callable[[Tensor], Tensor], x: Tensor, counts: bool
+    ) -> Tensor:
+        """Evaluate a part of the field that no time is told."""
+        if counts:
+            self._count(samples)
+        return self.counted.part(of, x, counts)
+
     def linearize(self, samples: np.ndarray, t: np.ndarray, x: Tensor) -> Linearization:
         """Return the field's derivatives, for each sample at a time of its own.
 
         Where all samples try again from the same start, they are known.
         """
-        known = self.linearized
-        # With a graph they belong to the step that they were computed in, which may be made again.
-        if known is not None and not torch.is_grad_enabled() and known[2] is x:
-            if known[0] is samples and np.array_equal(known[1], t):
-                return known[3]
+        known = self._known_derivatives(samples, t, x)
+        if known is not None:
+            return known
         times = torch.from_numpy(t).to(dtype=x.dtype, device=x.device)
         own = self._own_jacobian(samples, times, x)
         offered = None if own is None else lambda t, x: own
@@ -85,6 +91,16 @@ class SampleField:
         self.linearized = None if torch.is_grad_enabled() else (samples, t, x, found)
         self.counted.count("njac")
         return found
+
+    def _known_derivatives(
+        self, samples: np.ndarray, t: np.ndarray, x: Tensor
+    ) -> Linearization | None:
+        # With a graph they belong to the step that they were computed in, which may be made again.
+        if self.linearized is None or torch.is_grad_enabled():
+            return None
+        place, times, state, found = self.linearized
+        is_there = state is x and place is samples and np.array_equal(times, t)
+        return found if is_there else None
 
     def _own_jacobian(self, samples: np.ndarray, times: Tensor, x: Tensor) -> Tensor | None:
         """What the field's own Jacobian returns, where there is one that can be mapped."""

@@ -4,6 +4,7 @@ In the time s from 0 to 1 that they share, dx/ds = dt · f(t + s dt, x): every a
 step without knowing of it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from rnode_dyn.numerics.algorithms.base import Algorithm, Fractions, Step, scaled
 from rnode_dyn.numerics.jacobian import Linearization
+from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.stepping.by_sample.field import SampleField
 
 
@@ -52,6 +54,16 @@ class StretchedField:
         """Return dx/ds."""
         stretch = self.stretch
         return scaled(self.field(stretch.samples, stretch.at(s), x), stretch.dt)
+
+    @property
+    def problem(self) -> ODEProblem:
+        """Whose field it is."""
+        return self.field.counted.problem
+
+    def part(self, of: Callable[[Tensor], Tensor], x: Tensor, counts: bool = True) -> Tensor:
+        """Evaluate a part of the field in that time."""
+        stretch = self.stretch
+        return scaled(self.field.part(stretch.samples, of, x, counts), stretch.dt)
 
     def linearize(self, s: float, x: Tensor) -> Linearization:
         """Return its derivatives in that time, for methods that solve with them."""
