@@ -115,7 +115,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     theirs, ours = loaded(given.path.resolve()), loaded(Path(__file__).resolve().parents[1])
-    print("| solve | time, ours / theirs | quartiles | operations, ours / theirs |\n|---|---|---|---|")
+    print("| solve | time, ours / theirs | quartiles | operations, ours / theirs |")
+    print("|---|---|---|---|")
     for adaptive in (False, True):
         for dimension in (2, 64):
             for gradient in (False, True):

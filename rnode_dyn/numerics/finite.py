@@ -18,6 +18,20 @@ def broken_samples(x: Tensor) -> Tensor:
     return x.sub(x).reshape(x.shape[0], -1).any(1)
 
 
+def is_sound_now(x: Tensor) -> bool:
+    """Whether all is finite, read at once: by the quickest operations for real numbers.
+
+    Example:
+        >>> import torch
+        >>> is_sound_now(torch.tensor([1.0, -2.0])), is_sound_now(torch.tensor([1.0, torch.inf]))
+        (True, False)
+    """
+    if x.is_complex() or not x.numel():
+        return not bool(is_broken(x))
+    x = x.detach() if x.requires_grad else x
+    return float(x.sub(x).max()) == 0.0
+
+
 def is_broken(x: Tensor) -> Tensor:
     """Whether anything is not finite, 0-dim.
 

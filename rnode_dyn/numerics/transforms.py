@@ -6,6 +6,8 @@ import torch
 from torch import _C, Tensor
 
 _functorch: Any = _C._functorch  # type: ignore[attr-defined]
+# Older releases of torch tell an export from compiling no better.
+_says_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 def is_exporting() -> bool:
@@ -15,8 +17,7 @@ def is_exporting() -> bool:
         >>> is_exporting()
         False
     """
-    # Older releases of torch tell an export from compiling no better.
-    return bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())
+    return bool(_says_exporting())
 
 
 def is_batched(tensor: Tensor) -> bool:

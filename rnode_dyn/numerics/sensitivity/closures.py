@@ -44,7 +44,11 @@ def leaves_behind(output: Tensor, known: Iterable[Tensor]) -> Iterator[Tensor]:
         if node is None or node in seen:
             continue
         seen.add(node)
+        parents = node.next_functions
+        if parents:
+            stack.extend([parent for parent, _ in parents])
+            continue
+        # Only what ends the graph holds a leaf.
         variable = getattr(node, "variable", None)
         if variable is not None and id(variable) not in leaves:
             yield variable
-        stack.extend(parent for parent, _ in node.next_functions)

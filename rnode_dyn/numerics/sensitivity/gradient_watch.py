@@ -13,7 +13,7 @@ from rnode_dyn.numerics.errors import (
     SolverError,
     is_of_the_gradient,
 )
-from rnode_dyn.numerics.finite import broken_samples, is_broken
+from rnode_dyn.numerics.finite import broken_samples, is_broken, is_sound_now
 from rnode_dyn.numerics.stats import SolveStats
 from rnode_dyn.numerics.stepping.by_sample.step import Stretch, rows
 from rnode_dyn.numerics.stepping.error_norm import worst_sample
@@ -74,10 +74,14 @@ class GradientWatch:
 
     def is_sound(self, gradient: Tensor | None) -> bool:
         """Whether a state's gradient is finite, where it can be read without waiting for it."""
-        if gradient is None or gradient.device.type != "cpu" or is_batched(gradient):
+        if gradient is None or not _is_at_hand(gradient):
             return False
         self.latest = gradient.detach()
-        return not bool(is_broken(gradient))
+        return is_sound_now(gradient)
+
+    def is_sound_parameter(self, gradient: Tensor) -> bool:
+        """Whether a parameter's gradient is finite, likewise."""
+        return _is_at_hand(gradient) and is_sound_now(gradient)
 
     def note_samples(self, gradient: Tensor | None, stretch: Stretch, batch: int) -> None:
         """Note the gradient at the end of a step that some samples took, each by itself."""
@@ -135,6 +139,11 @@ class GradientWatch:
     @property
     def _nfe(self) -> int:
         return self.stats.nfe + self.stats.nfe_backward
+
+
+def _is_at_hand(gradient: Tensor) -> bool:
+    """Whether it can be read without waiting for it."""
+    return gradient.is_cpu and gradient.layout is torch.strided and not is_batched(gradient)
 
 
 def _broken_state(table: Tensor, places: list[Place], nfe: int) -> NonFiniteStateError:

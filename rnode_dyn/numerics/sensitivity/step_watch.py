@@ -1,13 +1,14 @@
 """Looking at the gradients that autograd carries back through the steps of a solve."""
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.autograd import Variable
+from torch.utils.hooks import RemovableHandle
 
 from rnode_dyn.numerics.algorithms.base import Step
 from rnode_dyn.numerics.checks import DeferredChecks, collecting, collector
@@ -107,14 +108,21 @@ class StepWatch:
         """
         if self.watch.idle or not slope.requires_grad or within_transform():
             return
-        arrives = weakref.WeakMethod(self._arrives)
-        for leaf in leaves_behind(slope, (start,)):
-            handle = leaf.register_hook(lambda grad: _call(arrives, grad))
-            weakref.finalize(self, handle.remove).atexit = False
+        hook = partial(_call, weakref.WeakMethod(self._arrives))
+        handles = [leaf.register_hook(hook) for leaf in leaves_behind(slope, (start,))]
+        if handles:
+            weakref.finalize(self, _remove, handles).atexit = False
 
     def _arrives(self, grad: Tensor) -> None:
+        if self.checks is None and self.watch.is_sound_parameter(grad):
+            return
         with self._resumed():
             self.watch.conclude_parameter(grad, self.t0)
+
+
+def _remove(handles: Sequence[RemovableHandle]) -> None:
+    for handle in handles:
+        handle.remove()
 
 
 def _call(method: weakref.WeakMethod, grad: Tensor) -> None:
