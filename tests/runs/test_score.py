@@ -59,6 +59,11 @@ def test_what_is_no_sample_is_refused(plane: Run, x: object, error: type, words:
         plane.score(x)
 
 
+def test_a_batch_of_none_is_refused(plane: Run) -> None:
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        plane.score(np.zeros((4, 2)), batch_size=0)
+
+
 def test_pixels_that_are_none_are_refused(digits: Run) -> None:
     with pytest.raises(TypeError, match="whole-numbered pixels from 0 to 16"):
         digits.score(np.zeros((2, 1, 8, 8)))
