@@ -74,8 +74,8 @@ def as_trained(model: nn.Module, u: Tensor, event: Event | None) -> tuple[Multis
         event = Event(tuple(u.shape[1:]))
     if not isinstance(event, Event):
         raise TypeError(
-            f"event is {event!r}; leave it out, or write an Event, such as Event((2,)). A condition "
-            "goes by its name: condition=…."
+            f"event is {event!r}; leave it out, or write an Event, such as Event((2,)). A "
+            "condition goes by its name: condition=…."
         )
     return as_multiscale(model, event.shape), event
 
