@@ -46,7 +46,7 @@ class Case(NamedTuple):
 def cases() -> list[Case]:
     """Vectors of numbers and labels, solved and matched."""
     vectors, numbers = torch.randn(256, 64), torch.randn(256, 16)
-    images, labels = torch.randn(32, 1, 14, 14), torch.randint(10, (32,))
+    images, labels = torch.randn(8, 1, 14, 14), torch.randint(10, (8,))
     mlp = lambda **given: MLPField(64, WIDTHS, **given)  # noqa: E731
     conv = lambda **given: ConvField(1, **given)  # noqa: E731
     return [

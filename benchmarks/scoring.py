@@ -1,12 +1,11 @@
 """Scoring against zuko's CNF: 10,000 vectors of 8 dimensions, the same network, equal accuracy.
 
-    python -m pip install --no-deps zuko
     python benchmarks/scoring.py --rounds 5
 
 The truth is ours in float64 at 1e-8. zuko's flow scores in float32 at 1e-5, and ours at the
-loosest tolerance at which its mean error of log p is no larger. Then they take turns in one
-process: a ratio is of the CPU times of one turn, the median given with the smallest and the
-largest.
+loosest tolerance at which its mean error of log p is no larger, on 500 of the vectors. Then they
+take turns in one process: a ratio is of the CPU times of one turn, the median given with the
+smallest and the largest.
 """
 
 import argparse
@@ -28,7 +27,7 @@ from rnode_dyn import (
     Solver,
 )
 
-VECTORS = 10_000
+VECTORS, LOOKED_AT = 10_000, 500
 TOLERANCES = tuple(TOLERANCE * factor for factor in (10, 3, 1, 0.3, 0.1, 0.03))
 
 
@@ -36,8 +35,8 @@ def with_weights(dtype: torch.dtype) -> tuple[nn.Module, Callable[[Tensor], Tens
     """Return the network's field, and zuko's log p of it."""
     torch.manual_seed(0)
     other = zukos(dtype, TOLERANCE)
-    for parameter in other.network.parameters():
-        nn.init.normal_(parameter, std=0.3)
+    for parameter in other.network.parameters():  # numbers of a kind are other ones in float64
+        parameter.copy_(0.15 * torch.randn(parameter.shape))
     return other.field, other.log_prob
 
 
@@ -56,11 +55,11 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     x = torch.randn(VECTORS, DIMENSIONS)
-    truth = ours(with_weights(torch.float64)[0], 1e-8)(x.double())
+    truth = ours(with_weights(torch.float64)[0], 1e-8)(x[:LOOKED_AT].double())
     field, theirs = with_weights(torch.float32)
 
     def error(log_prob: Callable[[Tensor], Tensor]) -> float:
-        return float((log_prob(x).double() - truth).abs().mean())
+        return float((log_prob(x[:LOOKED_AT]).double() - truth).abs().mean())
 
     wanted = error(theirs)
     found = next(t for t in TOLERANCES if error(ours(field, t)) <= wanted)

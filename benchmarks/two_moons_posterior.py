@@ -38,7 +38,7 @@ def log_density(observation: Tensor, theta: Tensor, inside: float) -> Tensor:
 
 
 @torch.no_grad()
-def best_accuracy(given: FlowDistribution, observation: Tensor, count: int = 4000) -> float:
+def best_accuracy(given: FlowDistribution, observation: Tensor, count: int = 2000) -> float:
     """What the best of all classifiers would reach: (1 + total variation)/2, 0.5 is perfect.
 
     Args:
