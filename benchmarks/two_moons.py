@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, LightningModule, Trainer
 from sklearn.model_selection import cross_val_score
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
@@ -49,11 +49,11 @@ class StopWatch(Callback):
 
     seconds = 0.0
 
-    def on_fit_start(self, *_: object) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start."""
         self.seconds -= time.process_time()
 
-    def on_fit_end(self, *_: object) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop."""
         self.seconds += time.process_time()
 
