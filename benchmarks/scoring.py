@@ -28,7 +28,7 @@ from rnode_dyn import (
 )
 
 VECTORS, LOOKED_AT = 10_000, 500
-TOLERANCES = tuple(TOLERANCE * factor for factor in (10, 3, 1, 0.3, 0.1, 0.03))
+TOLERANCES = tuple(TOLERANCE * 0.8**power for power in range(-5, 15))
 
 
 def with_weights(dtype: torch.dtype) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:

@@ -23,13 +23,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
 from sklearn.model_selection import cross_val_score
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 from two_moons_posterior import best_accuracy
 
-from rnode_dyn import Run, load_recipe, load_run, run
+from rnode_dyn import Run, load_recipe, load_run, run  # isort: split
+
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 SIMULATIONS = 10_000
 
