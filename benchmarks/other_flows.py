@@ -22,14 +22,17 @@ from rnode_dyn.flows.distribution import standard_normal_log_prob
 
 DIMENSIONS, WIDTHS = 8, (64, 64)
 
+LogProb = Callable[[Tensor], Tensor]
+"""log p(x) of every row of x."""
+
 Loss = Callable[[Tensor], Tensor]
 """Mean of −log p(x) over the rows of x."""
 
 
 class Other(NamedTuple):
-    """Another package's flow: its loss, its network, and the field f(t, x) made of that."""
+    """Another package's flow: its log p, its network, and the field f(t, x) made of that."""
 
-    loss: Loss
+    log_prob: LogProb
     network: nn.Module
     field: nn.Module
 
@@ -57,7 +60,7 @@ def zukos(dtype: torch.dtype, tolerance: float) -> Other:
     flow.to(dtype).train()
     transform = cast(nn.Module, flow.transform)
     network = cast(nn.Module, transform.ode)
-    return Other(lambda x: -flow().log_prob(x).mean(), network, _ZukoField(transform))
+    return Other(lambda x: flow().log_prob(x), network, _ZukoField(transform))
 
 
 def torchdyns(dtype: torch.dtype, tolerance: float) -> Other:
@@ -80,12 +83,12 @@ def torchdyns(dtype: torch.dtype, tolerance: float) -> Other:
         )
     times = torch.tensor([0.0, 1.0], dtype=dtype)
 
-    def loss(x: Tensor) -> Tensor:
+    def log_prob(x: Tensor) -> Tensor:
         # The first column counts −tr ∂f/∂x.
         y = cast(Tensor, model(torch.cat([x.new_zeros(len(x), 1), x], dim=1), times))[-1]
-        return -(standard_normal_log_prob(y[:, 1:]) - y[:, 0]).mean()
+        return standard_normal_log_prob(y[:, 1:]) - y[:, 0]
 
-    return Other(loss, network, network)
+    return Other(log_prob, network, network)
 
 
 def our_loss(field: nn.Module, tolerance: float) -> Loss:
@@ -131,6 +134,6 @@ def against(make: Callable[[torch.dtype, float], Other]) -> Callable[[torch.dtyp
             return Outcome([value.detach(), *gradients], evaluations.count - before)
 
         ours = our_loss(other.field, tolerance)
-        return Pair(lambda: step(ours), lambda: step(other.loss))
+        return Pair(lambda: step(ours), lambda: step(lambda x: -other.log_prob(x).mean()))
 
     return build

@@ -54,7 +54,7 @@ def export_command(
     except RunError:
         raise
     except (TypeError, ValueError) as error:
-        raise ExportError(str(error).replace("step=", "--step ")) from error
+        raise ExportError(str(error).replace(" step=", " --step ")) from error
     if as_json:
         shapes = {name: list(shape) for name, shape in found.inputs.items()}
         said = {"format": kind, "function": function, "inputs": shapes, "gap": found.gap}

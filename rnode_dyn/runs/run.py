@@ -83,12 +83,13 @@ class Run:
             ValueError: if they have another shape, or a number that cannot be.
         """
         data = self.recipe.data
+        default = data.eval_batch_size or data.batch_size
         return score_samples(
             self.flow,
             describe_event(self.recipe),
             x,
             probes=probes,
-            batch_size=batch_size or data.eval_batch_size or data.batch_size,
+            batch_size=default if batch_size is None else batch_size,
             seed=seed,
             condition=condition,
             progress=progress,

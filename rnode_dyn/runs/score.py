@@ -13,6 +13,7 @@ from torch import Tensor
 from rnode_dyn.data.bits import bits_per_dim
 from rnode_dyn.data.dequantize import UniformDequantization
 from rnode_dyn.data.splits import Event
+from rnode_dyn.fields.condition import check_rows
 from rnode_dyn.flows.conditions import handed, refuse_extra
 from rnode_dyn.flows.distribution import standard_normal_log_prob
 from rnode_dyn.flows.divergence import HutchinsonDivergence
@@ -71,8 +72,8 @@ def score_samples(
     samples, count = checked(model, event, x), whole("score", "probes", probes)
     whole("score", "batch_size", batch_size)
     refuse_extra([model], condition)
-    if condition is not None and len(condition) != len(samples):
-        raise ValueError(f"there are {len(condition)} conditions for {len(samples)} samples.")
+    if condition is not None:
+        check_rows(condition, samples)
     count = count if _draws(model, event) else 1
     device = next(model.parameters(), torch.empty(0)).device
     found: list[Tensor] = []

@@ -191,6 +191,7 @@ def test_the_command_refuses_adaptive_steps_and_takes_fixed_ones(plane, tmp_path
     assert code == 2
     assert "Dopri5() with AdaptiveStep" in said
     assert "--step 0.05" in said
+    assert "first_step=" in said
     assert file.read_text() == "what was there"
     code, said = command("export", plane.folder.path, "--output", file, "--step", 0.5)
     assert code == 0, said

@@ -9,8 +9,21 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from rnode_dyn import Run, load_data, load_recipe, load_run, run
+from rnode_dyn import (
+    ExactDivergence,
+    MLPField,
+    MultiscaleFlow,
+    RegularizedFlow,
+    Run,
+    Scale,
+    load_data,
+    load_recipe,
+    load_run,
+    run,
+)
 from rnode_dyn.cli.app import app
+from rnode_dyn.data import Event
+from rnode_dyn.runs.score import score_samples
 
 SMALL = ["train.max_steps=2", "data.train_size=64", "data.validation_size=20", "data.test_size=20"]
 
@@ -57,6 +70,11 @@ def test_what_is_estimated_has_a_standard_error(digits: Run) -> None:
 def test_what_is_no_sample_is_refused(plane: Run, x: object, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         plane.score(x)
+
+
+def test_a_batch_of_none_is_refused(plane: Run) -> None:
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        plane.score(np.zeros((4, 2)), batch_size=0)
 
 
 def test_pixels_that_are_none_are_refused(digits: Run) -> None:
@@ -107,3 +125,20 @@ def test_nothing_is_written_of_what_cannot_be_scored(plane: Run, tmp_path: Path,
     code, said = command("score", plane.folder.path, tmp_path / name, "--output", output)
     assert code == 2, said
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("condition", "error", "words"),
+    [
+        (None, ValueError, "condition is missing"),
+        (np.array([0, 1]), TypeError, "condition is a ndarray; write a tensor"),
+        (torch.tensor([0, 1, 2]), ValueError, r"shape \(3,\) for 2 samples"),
+        (torch.tensor([0, 3]), ValueError, "label 3"),
+        (torch.tensor([0.0, 1.0]), TypeError, "torch.float32"),
+    ],
+)
+def test_conditions_that_are_none_are_refused(condition, error, words) -> None:
+    block = RegularizedFlow(MLPField(2, (4,), classes=3), divergence=ExactDivergence())
+    flow = MultiscaleFlow((2,), [Scale([block])])
+    with pytest.raises(error, match=words):
+        score_samples(flow, Event((2,)), torch.zeros(2, 2), condition=condition)

@@ -60,7 +60,7 @@ def as_trained(model: nn.Module, u: Tensor, event: Event | None) -> tuple[Multis
     """Return the flow as objectives walk it, and what a sample looks like, read from ``u``.
 
     Raises:
-        TypeError: if the model is no flow of ours, or ``u`` no floating tensor.
+        TypeError: if the model is no flow of ours, ``u`` no floating tensor, or ``event`` none.
         ValueError: if ``u`` is no batch.
 
     Example:
@@ -72,6 +72,11 @@ def as_trained(model: nn.Module, u: Tensor, event: Event | None) -> tuple[Multis
     if event is None:
         check_kind(u, model.parameters())
         event = Event(tuple(u.shape[1:]))
+    if not isinstance(event, Event):
+        raise TypeError(
+            f"event is {event!r}; leave it out, or write an Event, such as Event((2,)). A "
+            "condition goes by its name: condition=…."
+        )
     return as_multiscale(model, event.shape), event
 
 

@@ -59,6 +59,7 @@ def sample_with_log_prob(
         >>> samples.shape, log_prob.shape
         (torch.Size([3, 2]), torch.Size([3]))
     """
+    _check_flow(flow)
     refuse_extra([flow], condition)
     like = next(flow.parameters(), torch.empty(()))
     shape = tuple(flow.forward_shape(_event_of(flow) if event_shape is None else event_shape))
@@ -66,6 +67,14 @@ def sample_with_log_prob(
     z = drawn(torch.randn_like, empty.detach())
     back: FlowResult = flow.inverse(z, **handed(flow, condition))
     return Drawn(back.z, standard_normal_log_prob(z) - back.log_det, back.penalties)
+
+
+def _check_flow(flow: nn.Module) -> None:
+    if not isinstance(flow, MultiscaleFlow | RegularizedFlow):
+        raise TypeError(
+            f"flow is a {type(flow).__name__}, which does not tell the density of what it draws; "
+            "write a RegularizedFlow or a MultiscaleFlow."
+        )
 
 
 def _event_of(flow: nn.Module) -> tuple[int, ...]:
@@ -121,15 +130,26 @@ class Energy:
 
         Raises:
             TypeError: if the density is no tensor.
-            ValueError: if it has another shape than ``(n,)``, or is NaN or +∞ somewhere.
+            ValueError: if it has another shape than ``(n,)``, is NaN or +∞ somewhere, or has no
+                gradient where the samples have one.
         """
         found = sample_with_log_prob(flow, count, self.event_shape, condition)
         density = checked_density(self.log_density, found.samples)
+        _refuse_without_gradient(density, found.samples)
         divergence = (found.log_prob - density / self.temperature).mean()
         penalty = _weighted(flow, found.penalties)
         figures = {"reverse_kl": divergence.detach()}
         figures |= {name: value.detach().mean() for name, value in found.penalties.items()}
         return Loss(divergence + penalty, figures)
+
+
+def _refuse_without_gradient(density: Tensor, samples: Tensor) -> None:
+    if samples.requires_grad and not density.requires_grad:
+        raise ValueError(
+            "log_density returned numbers without a gradient, so that the flow would not learn of "
+            "it: compute it by torch from the samples as they are, without detach(), no_grad() or "
+            "NumPy."
+        )
 
 
 def _blocks(flow: MultiscaleFlow | RegularizedFlow) -> list[RegularizedFlow]:
@@ -234,6 +254,7 @@ def importance(
         >>> round(found.log_z, 4), round(found.ess, 4)
         (1.8379, 1.0)
     """
+    _check_flow(flow)
     if whole("importance", "count", count) < 2:
         raise ValueError("count is 1: a standard error takes 2 samples or more.")
     for block in _blocks(flow):

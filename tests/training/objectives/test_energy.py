@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rnode_dyn import (
     RK4,
+    Augmented,
     Energy,
     ExactDivergence,
     FixedStep,
@@ -109,6 +110,23 @@ def test_a_density_that_is_none_is_refused(density, error, words) -> None:
         Energy(density).loss(flow_of(), 4)
     with pytest.raises(error, match=words):
         importance(flow_of(), density, 4)
+
+
+@pytest.mark.parametrize("density", [lambda x: gaussian(x.detach()), lambda x: x.sum(1).long()])
+def test_a_density_without_a_gradient_cannot_train(density) -> None:
+    with pytest.raises(ValueError, match="without a gradient"):
+        Energy(density).loss(flow_of(), 4)
+    assert importance(flow_of(), density, 4).ess > 0
+    with torch.no_grad():
+        assert Energy(density).loss(flow_of(), 4).value.isfinite()
+
+
+def test_what_is_no_flow_is_refused() -> None:
+    for model in (torch.nn.Linear(2, 2), Augmented(flow_of(), extra=1)):
+        with pytest.raises(TypeError, match=r"does not tell the density .* write a Reg"):
+            Energy(gaussian).loss(model, 4)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="does not tell the density"):
+            importance(model, gaussian, 4)  # type: ignore[arg-type]
 
 
 def test_an_estimated_divergence_would_bias_the_weights() -> None:

@@ -17,6 +17,7 @@ from rnode_dyn import (
     ExactDivergence,
     FixedStep,
     FlowDistribution,
+    Likelihood,
     LogitTransform,
     MLPField,
     MultiscaleFlow,
@@ -404,3 +405,9 @@ def test_a_trained_image_flow_has_the_density_of_its_gaussian() -> None:
         found = FlowDistribution(model, (1, 4, 4)).log_prob(x.view(-1, 1, 4, 4))
     assert abs((truth.log_prob(x) - found).mean().item()) / 16 < 0.05
     check_split(model, x.view(-1, 1, 4, 4), 0.15)
+
+
+@pytest.mark.parametrize("objective", [FlowMatching(), Likelihood()])
+def test_a_shape_in_place_of_an_event_is_refused(objective: FlowMatching | Likelihood) -> None:
+    with pytest.raises(TypeError, match=r"event is \(2,\)"):
+        objective.loss(RegularizedFlow(MLPField(2)), torch.randn(4, 2), (2,))  # type: ignore[arg-type]
