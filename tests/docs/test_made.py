@@ -91,7 +91,7 @@ def test_every_recipe_is_on_the_page_of_recipes() -> None:
     assert sorted(re.findall(r"^\| `(.+?)` \|", page, re.M)) == sorted(packaged_recipes())
 
 
-@pytest.mark.parametrize("name", ["moons", "quickstart-warm", "mnist14", "power"])
+@pytest.mark.parametrize("name", ["moons", "quickstart-warm", "mnist14", "mnist14-unet", "power"])
 def test_figures_of_a_recipe_are_what_is_counted(name: str) -> None:
     page = (DOCS / "gallery.md").read_text(encoding="utf-8")
     assert script("pictures/gallery.py").row(name) in page.splitlines()
