@@ -5,7 +5,7 @@
 From (2, 0) to t = 2000; the absolute tolerance is a thousandth of the relative one.
 """
 
-import sys
+import argparse
 from collections import Counter
 
 from rnode_dyn import (
@@ -63,7 +63,7 @@ def row(algorithm: Algorithm, tolerance: float) -> list[str]:
     return [repr(algorithm), f"{stats.nfe:,}", str(stats.njac), steps, f"{end:.5f}"]
 
 
-def main(tolerance: float = 1e-4) -> None:
+def main(tolerance: float) -> None:
     """Print the table."""
     table = Table("algorithm", "evaluations", "Jacobians", "accepted steps", "x at the end")
     for algorithm in METHODS:
@@ -72,4 +72,6 @@ def main(tolerance: float = 1e-4) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tolerance", nargs="?", type=float, default=1e-4)
+    main(**vars(parser.parse_args()))

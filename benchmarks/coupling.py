@@ -9,7 +9,7 @@ Evaluations are those of a forward pass by dopri5 at tolerance 1e-5. Bent is the
 kinetic energy that straight paths at constant speed between each block's ends would have saved.
 """
 
-import sys
+import argparse
 from dataclasses import dataclass
 
 from rnode_dyn import FlowMatching, MultiscaleFlow, load_recipe
@@ -95,4 +95,6 @@ def main(root: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", help="folder of MNIST")
+    main(**vars(parser.parse_args()))

@@ -7,7 +7,7 @@ gradients. The loop solves every system with the same solver; a ratio is its tim
 ensemble, and *apart* the largest difference of an end state, relative to the largest entry.
 """
 
-import sys
+import argparse
 import time
 
 from rnode_dyn import RK4, AdaptiveStep, FixedStep, ODEProblem, Solver, Tsit5, solve, solve_ensemble
@@ -53,7 +53,7 @@ def compare(solver: Solver, systems: list[nn.Module]) -> tuple[float, float, flo
     return between - begin, end - between, apart
 
 
-def main(members: int = 1000) -> None:
+def main(members: int) -> None:
     """Print the table."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -67,4 +67,6 @@ def main(members: int = 1000) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("members", nargs="?", type=int, default=1000)
+    main(**vars(parser.parse_args()))

@@ -7,8 +7,8 @@ a training step of the recipe's last stage take turns; ratios are medians. A loo
 train.governor.every updates.
 """
 
+import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,16 +34,16 @@ def seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def main(path: str, rounds: int = 15) -> None:
+def main(run: Path, rounds: int) -> None:
     """Print the ratio, and the part of the training that looks take."""
     torch.set_num_threads(1)
-    folder = RunFolder(Path(path))
+    folder = RunFolder(run)
     recipe, model = load_flow(folder)
     model.train()
     splits, batch_size = load_splits(recipe), likelihood_batch_size(recipe)
     governor = build_governor(recipe, model, splits, batch_size)
     if governor is None:
-        raise SystemExit(f"{path} has no governor: give a run with solver.step = auto")
+        raise SystemExit(f"{run} has no governor: give a run with solver.step = auto")
     steps = json.loads(folder.summary.read_text())["governor_steps"]
     for block, count in zip(governor.blocks, steps, strict=True):
         set_step_count(block, count)
@@ -67,5 +67,7 @@ def main(path: str, rounds: int = 15) -> None:
 
 
 if __name__ == "__main__":
-    run, *options = sys.argv[1:]
-    main(run, *map(int, options[:1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("rounds", nargs="?", type=int, default=15)
+    main(**vars(parser.parse_args()))

@@ -4,8 +4,8 @@
 and prints a table; the evaluations are those of an adaptive solve of the test digits.
 """
 
+import argparse
 import statistics
-import sys
 from typing import NamedTuple
 
 import torch
@@ -80,9 +80,8 @@ def train(data: Split, regularizers: list[Regularizer], seed: int, epochs: int) 
     return Outcome(layer.stats.nfe, right.double().mean().item())
 
 
-def main() -> None:
+def main(seeds: int, epochs: int) -> None:
     """Print a line for every choice of penalties."""
-    seeds, epochs = (int(given) for given in (*sys.argv[1:], *("5", "30")[len(sys.argv) - 1 :]))
     print("| penalties | evaluations | of those without | accuracy, % |\n|---|---:|---:|---:|")
     without = None
     for name, regularizers in PENALTIES.items():
@@ -97,4 +96,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", nargs="?", type=int, default=5)
+    parser.add_argument("epochs", nargs="?", type=int, default=30)
+    main(**vars(parser.parse_args()))

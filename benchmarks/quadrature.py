@@ -12,7 +12,7 @@ evaluation with products, 3 one without. Time is the process's CPU time of a tra
 recipe's batch, in float32, as a ratio to that at the stages: the median of pairs taken in turn.
 """
 
-import sys
+import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -174,10 +174,10 @@ def time_ratios(
     return {way: median(found[1:]) for way, found in ratios.items()}
 
 
-def main(path: str, points: int = 100, rounds: int = 15) -> None:
+def main(run: Path, points: int, rounds: int) -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    folder = RunFolder(Path(path))
+    folder = RunFolder(run)
     recipe, model = load_flow(folder, "last")
     splits, batch = load_splits(recipe), likelihood_batch_size(recipe)
     torch.manual_seed(0)
@@ -207,5 +207,8 @@ def main(path: str, points: int = 100, rounds: int = 15) -> None:
 
 
 if __name__ == "__main__":
-    run, *options = sys.argv[1:]
-    main(run, *map(int, options))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("points", nargs="?", type=int, default=100)
+    parser.add_argument("rounds", nargs="?", type=int, default=15)
+    main(**vars(parser.parse_args()))

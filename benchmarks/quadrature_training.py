@@ -8,7 +8,7 @@ at the stages of a solve at 1e-5 in single precision; seconds are of the process
 data and evaluating included.
 """
 
-import sys
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -60,7 +60,7 @@ def trained(recipe: Recipe) -> str:
     return f"{summary['bits_per_dim']:.4f} ± {summary['bits_per_dim_stderr']:.4f}"
 
 
-def main(recipe: str = "quickstart", *options: str) -> None:
+def main(recipe: str, options: list[str]) -> None:
     """Print the table."""
     console = Console(width=120)
     table, first = Table("way", "bits/dim", "CPU s", "ratio", box=None), None
@@ -76,4 +76,7 @@ def main(recipe: str = "quickstart", *options: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", nargs="?", default="quickstart")
+    parser.add_argument("options", nargs="*", metavar="KEY=VALUE")
+    main(**vars(parser.parse_args()))

@@ -5,6 +5,7 @@
 The processes talk by gloo on this machine; a recipe's batch is shared by them, or taken in parts.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -73,4 +74,6 @@ def main(recipe: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:] or ["quickstart"])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", nargs="?", default="quickstart")
+    main(**vars(parser.parse_args()))

@@ -6,8 +6,8 @@ are trained by the same solver with fixed steps; evaluations are those of one ad
 data, of its log-densities or its classes.
 """
 
+import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -216,10 +216,8 @@ def draw(axes: Axes, found: dict[str, list[Outcome]], title: str, score: str) ->
     axes.set(title=title, xlabel="evaluations of an adaptive solve", ylabel=score)
 
 
-def main() -> None:
+def main(seeds: int, steps: int, picture: Path) -> None:
     """Print both tables, and draw them."""
-    given = dict(enumerate(sys.argv[1:]))
-    seeds, steps = int(given.get(0, "2")), int(given.get(1, "250"))
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     with ProcessPoolExecutor(2, get_context("spawn")) as workers:
         found = table(workers, "plane", "nats", seeds, steps)
@@ -228,8 +226,12 @@ def main() -> None:
         draw(right, found, "digits", "wrong, %")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize="small")
-    figure.savefig(Path(given.get(2, "regularizers.svg")))
+    figure.savefig(picture)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", nargs="?", type=int, default=2)
+    parser.add_argument("steps", nargs="?", type=int, default=250)
+    parser.add_argument("picture", nargs="?", type=Path, default="regularizers.svg")
+    main(**vars(parser.parse_args()))

@@ -6,7 +6,7 @@ Trains so long, saving as the recipe says, and prints how often it saved, how lo
 its share of the training.
 """
 
-import sys
+import argparse
 import time
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,16 @@ class StopWatch:
         setattr(owner, name, timed)
 
 
-def main(recipe: str, minutes: float, folder: Path, *sets: str) -> None:
+def main(recipe: str, minutes: float, folder: Path, overrides: list[str]) -> None:
     """Train, and print the share."""
     saving = StopWatch(SavePoints, "_save")
     # Evaluation and samples come after the training, and are not what is asked here.
-    short = (f"train.max_minutes={minutes}", *sets, "data.test_size=8", "data.validation_size=8")
+    short = (
+        f"train.max_minutes={minutes}",
+        *overrides,
+        "data.test_size=8",
+        "data.validation_size=8",
+    )
     training = run(load_recipe(recipe, short), folder).summary["wall_clock_s"]
     print(
         f"{saving.calls} saves in {saving.seconds:.2f} s of {training:.0f} s of training: "
@@ -46,4 +51,9 @@ def main(recipe: str, minutes: float, folder: Path, *sets: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe")
+    parser.add_argument("minutes", type=float)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    main(**vars(parser.parse_args()))

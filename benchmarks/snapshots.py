@@ -5,8 +5,8 @@
 and draws the first seed's flow.
 """
 
+import argparse
 import statistics
-import sys
 from pathlib import Path
 
 import torch
@@ -80,10 +80,8 @@ def draw(axes: Axes, flow: RegularizedFlow, snapshots: list[Tensor], carried: Te
     axes.legend(fontsize="small")
 
 
-def main() -> None:
+def main(seeds: int, steps: int, picture: Path) -> None:
     """Print the means over the seeds, and draw the first."""
-    given = dict(enumerate(sys.argv[1:]))
-    seeds, steps = int(given.get(0, "3")), int(given.get(1, "800"))
     figure = pyplot.figure(figsize=(8, 4.5), layout="constrained")
     found: dict[str, list[float]] = {}
     for seed in range(seeds):
@@ -99,8 +97,12 @@ def main() -> None:
     for name, distances in found.items():
         spread = statistics.pstdev(distances)
         print(f"| {name} | {statistics.mean(distances):.4f} ± {spread:.4f} |")
-    figure.savefig(Path(given.get(2, "snapshots.png")), dpi=120)
+    figure.savefig(picture, dpi=120)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", nargs="?", type=int, default=3)
+    parser.add_argument("steps", nargs="?", type=int, default=800)
+    parser.add_argument("picture", nargs="?", type=Path, default="snapshots.png")
+    main(**vars(parser.parse_args()))

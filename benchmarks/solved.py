@@ -6,8 +6,8 @@ Every solution sees the same test points, dequantization and noise. The steps of
 are the last that the run's metrics.csv tells; a run without a governor has the recipe's own.
 """
 
+import argparse
 import csv
-import sys
 from pathlib import Path
 
 import torch
@@ -46,27 +46,30 @@ def bits(model: MultiscaleFlow, points: torch.Tensor, event, steps: list[int]) -
     return torch.cat(found).double()
 
 
-def main(path: str, count: int = 400, checkpoint: str | None = None) -> None:
+def main(run: Path, points: int, checkpoint: str | None) -> None:
     """Print the table."""
     torch.set_num_threads(1)
-    folder = RunFolder(Path(path))
+    folder = RunFolder(run)
     recipe, model = load_flow(folder, checkpoint)
     splits = load_splits(recipe)
     torch.manual_seed(0)
     module = FlowTraining(model, splits.event)
-    points = module.dequantize(splits.test.head(count))
+    u = module.dequantize(splits.test.head(points))
     model.train()  # the training solver, not that of evaluation
     own = trained_steps(folder, model)
     blocks = len(model.blocks)
-    exact = bits(model, points, splits.event, [MANY] * blocks)
+    exact = bits(model, u, splits.event, [MANY] * blocks)
     print("| steps a block | bits/dim | above that of 16 |\n|---|---|---|")
     for name, steps in {"as trained: " + " ".join(map(str, own)): own, "1": [1] * blocks}.items():
-        here = bits(model, points, splits.event, steps)
+        here = bits(model, u, splits.event, steps)
         print(f"| {name} | {here.mean():.4f} | {(here - exact).mean():+.4f} |")
     error = exact.std() / len(exact) ** 0.5
     print(f"| {MANY} | {exact.mean():.4f} ± {error:.4f} | |")
 
 
 if __name__ == "__main__":
-    run, *options = sys.argv[1:]
-    main(run, *map(int, options[:1]), checkpoint=next(iter(options[1:]), None))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("points", nargs="?", type=int, default=400)
+    parser.add_argument("checkpoint", nargs="?")
+    main(**vars(parser.parse_args()))

@@ -8,8 +8,8 @@ governor. Bits/dim are held out: 250 validation digits, the same noise for all, 
 Seconds are those of matching alone, one thread.
 """
 
+import argparse
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -252,13 +252,13 @@ def measure(root: str, variant: Variant) -> list[str]:
     return [f"{seconds:.0f}", f"{matched:.3f}", f"{held_out(model, splits):.3f}", steps]
 
 
-def main(root: str, *names: str) -> None:
+def main(root: str, variants: list[str]) -> None:
     """Print the table, row by row."""
     torch.set_num_threads(1)
     columns = ("variant", "seconds", "after matching", "after 30 steps", "steps a block")
     console = Console(width=120)
     table = Table(*columns, box=None)
-    for name in names or VARIANTS:
+    for name in variants or VARIANTS:
         row = measure(root, VARIANTS[name])
         table.add_row(name, *row)
         console.print(" | ".join((name, *row)), highlight=False)
@@ -266,4 +266,7 @@ def main(root: str, *names: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", help="folder of MNIST")
+    parser.add_argument("variants", nargs="*", metavar="VARIANT", help="all, unless named")
+    main(**vars(parser.parse_args()))

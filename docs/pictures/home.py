@@ -4,7 +4,7 @@
 unless the folder ``RUNS`` has these runs, and writes ``docs/assets/straight-and-curled.png``.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -44,4 +44,6 @@ def _draw_paths(axes: Axes, trained: Run, points: object, title: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, help="folder of the runs")
+    main(**vars(parser.parse_args()))

@@ -5,11 +5,11 @@ in an empty folder. What a block prints becomes the ``text`` block that follows 
 it leaves open become the pictures that follow it, in their order.
 """
 
+import argparse
 import contextlib
 import io
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,4 +77,7 @@ def _empty_folder() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or [page.stem for page in sorted(TUTORIALS.glob("*.md"))])
+    pages = [page.stem for page in sorted(TUTORIALS.glob("*.md"))]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=pages, help="all, unless named")
+    main(**vars(parser.parse_args()))

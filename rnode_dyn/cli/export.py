@@ -1,5 +1,6 @@
 """``rnode-dyn export``: a trained flow as a graph that runs without this package."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,7 +55,7 @@ def export_command(
     except RunError:
         raise
     except (TypeError, ValueError) as error:
-        raise ExportError(str(error).replace(" step=", " --step ")) from error
+        raise ExportError(re.sub(r"\bstep=", "--step ", str(error))) from error
     if as_json:
         shapes = {name: list(shape) for name, shape in found.inputs.items()}
         said = {"format": kind, "function": function, "inputs": shapes, "gap": found.gap}

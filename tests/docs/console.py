@@ -1,32 +1,21 @@
 """Command lines of the documentation, performed: each as it stands, but cut to a few steps."""
 
 import re
-import shlex
-from collections.abc import Iterator
 from itertools import pairwise
 
 from typer.testing import CliRunner, Result
 
 from rnode_dyn.cli import app
+from rnode_dyn.recipe.library import packaged_recipes
 from rnode_dyn.recipe.load import load_recipe
 from rnode_dyn.recipe.schema import Recipe
-from tests.docs.pages import ROOT, Block
+from tests.docs.commands import check, words_of
 
 LIGHT = {"digits", "moons"}
 """Data sets whose recipes are trained here; of others the recipe is checked with its overrides."""
 
 _FEW = {"data.test_size": "12", "data.validation_size": "8", "data.eval_batch_size": "12"}
 _SMALL = {"samples.count": "4", "samples.temperatures": "[0.9]"}
-_NOT_OURS = re.compile(
-    r"python3? -m (venv|pip)|\.venv/bin/(python|pytest|pip)\b|pip install|tensorboard|pre-commit"
-)
-
-
-def lines_in(block: Block) -> Iterator[str]:
-    """The lines of a block, without the path of an environment."""
-    for line in block.text.splitlines():
-        if line.strip() and not line.startswith("#"):
-            yield line.strip().replace(".venv/bin/rnode-dyn", "rnode-dyn")
 
 
 def perform(line: str) -> None:
@@ -35,16 +24,11 @@ def perform(line: str) -> None:
     Raises:
         AssertionError: if it fails, or names what is not there.
     """
-    program, *arguments = shlex.split(line, comments=True)
+    program, *arguments = words_of(line)
     if program == "rnode-dyn":
         _perform_ours(*arguments)
-    elif program == "make":
-        target = next((word for word in arguments if "=" not in word), "run")
-        assert f"\n{target}" in (ROOT / "Makefile").read_text(encoding="utf-8"), line
-    elif program == "python" and arguments[0].endswith(".py"):
-        assert (ROOT / arguments[0]).is_file(), f"{line}: there is no such script"
     else:
-        assert _NOT_OURS.match(line), f"{line}: a program that the tests do not know"
+        check(line)
 
 
 def call(*arguments: str) -> Result:
@@ -96,6 +80,17 @@ def _without_overrides(arguments: list[str]) -> list[str]:
     ]
 
 
+def _drawing(arguments: list[str]) -> list[str] | None:
+    """Samples of a run, or None where it is a recipe's that has not been run."""
+    known = packaged_recipes().get(arguments[0])
+    return None if known and load_recipe(known).data.dataset not in LIGHT else arguments
+
+
+def _export(arguments: list[str]) -> list[str]:
+    """Few steps: a graph has each of them in it, and takes long to be made."""
+    return ["0.5" if before == "--step" else w for before, w in pairwise(["", *arguments])]
+
+
 def _evaluation(arguments: list[str]) -> list[str]:
     given = [re.sub(r"^(data\.\w+_size)=.*", r"\1=4", word) for word in arguments]
     return _fewer(given, 2) if "--limit" in given else [*given, "--limit", "4"]
@@ -126,6 +121,8 @@ def _sweep(arguments: list[str]) -> list[str]:
 _SHORTENED = {
     "run": _training,
     "evaluate": _evaluation,
+    "sample": _drawing,
+    "export": _export,
     "show": _costs,
     "bench": _bench,
     "sweep": _sweep,

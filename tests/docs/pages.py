@@ -10,6 +10,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 # ```python, or ```{ .python title="…" }, which ruff does not take for Python to format.
 _FENCE = re.compile(r"^ *```(?:{ *\.)?(?P<language>\w*)[^\n`]*\n(?P<text>.*?)^ *```$", re.M | re.S)
+_WRITTEN = re.compile(r'Path\("(\w+\.toml)"\)\.write_text\("""(.*?)"""', re.S)
 _INCLUDE = re.compile(r'^--8<-- "(.+)"$')
 
 
@@ -33,14 +34,33 @@ class Block(NamedTuple):
         return None if include is None else ROOT / include.group(1)
 
 
-def blocks_of(page: Path, *languages: str) -> list[Block]:
-    """The page's fenced blocks in these languages, in order."""
+def all_blocks_of(page: Path) -> list[Block]:
+    """The page's fenced blocks, in order."""
     text = page.read_text(encoding="utf-8")
-    found = [
+    return [
         Block(match["language"], match["text"], text.count("\n", 0, match.start()) + 2)
         for match in _FENCE.finditer(text)
     ]
-    return [block for block in found if block.language in languages]
+
+
+def blocks_of(page: Path, *languages: str) -> list[Block]:
+    """The page's fenced blocks in these languages, in order."""
+    return [block for block in all_blocks_of(page) if block.language in languages]
+
+
+def sentences_of(page: Path) -> list[str]:
+    """What stands as code within the page's sentences and tables."""
+    return re.findall(r"`([^`\n]+)`", _FENCE.sub("", page.read_text(encoding="utf-8")))
+
+
+def write_recipes(page: Path) -> None:
+    """Write the recipes that the page shows, or its Python writes, into the current folder."""
+    for block in blocks_of(page, "toml"):
+        if name := re.match(r'(?:extends = .*\n)?name = "(.+)"', block.text):
+            Path(f"{name[1]}.toml").write_text(block.text, encoding="utf-8")
+    for block in blocks_of(page, "python"):
+        for name, text in _WRITTEN.findall(block.text):
+            Path(name).write_text(text, encoding="utf-8")
 
 
 def shortened(code: str) -> str:

@@ -1,20 +1,26 @@
-"""The code that the documentation shows runs, and its command lines are understood."""
+"""The code that the documentation shows runs."""
 
 import re
 import runpy
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import typer
 from matplotlib import pyplot
 
-from rnode_dyn.cli import app
-from tests.docs.console import lines_in, perform
-from tests.docs.pages import EXAMPLES, PAGES, Block, blocks_of, name_of, shortened
+from tests.docs.commands import lines_in
+from tests.docs.console import perform
+from tests.docs.pages import (
+    EXAMPLES,
+    PAGES,
+    Block,
+    blocks_of,
+    name_of,
+    shortened,
+    write_recipes,
+)
 
 IN_ORDER = [p for p in PAGES if p.parent.name == "tutorials" or p.stem == "howto"]
 """Pages whose Python and commands go on from each other."""
@@ -61,7 +67,7 @@ def test_page_runs_from_top_to_bottom(page: Path, monkeypatch: pytest.MonkeyPatc
         if block.language == "python":
             run_python(page, block, namespace)
         else:
-            for line in lines_in(block):
+            for line in lines_in(block.text):
                 perform(line)
     pyplot.close("all")
 
@@ -83,35 +89,13 @@ def cells_of(text: str) -> list[str]:
 @pytest.mark.parametrize("page", [p for p in PAGES if is_apart(p)], ids=name_of)
 def test_python_of_page_runs(page: Path) -> None:
     """A page's blocks run in order, in one namespace, beside the recipes that the page shows."""
-    for block in blocks_of(page, "toml"):
-        if name := re.match(r'(?:extends = .*\n)?name = "(.+)"', block.text):
-            Path(f"{name[1]}.toml").write_text(block.text, encoding="utf-8")
+    write_recipes(page)
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in blocks_of(page, "python"):
         if block.included is not None:
             assert block.included in EXAMPLES  # which the test above runs
             continue
         run_python(page, block, namespace)
-
-
-def command_lines() -> list[tuple[str, str]]:
-    """Every `rnode-dyn …` line of the pages, with the page's name."""
-    return [
-        (name_of(page), line.removeprefix(".venv/bin/"))
-        for page in PAGES
-        for block in blocks_of(page, "sh")
-        for line in block.text.splitlines()
-        if line.removeprefix(".venv/bin/").startswith("rnode-dyn ")
-    ]
-
-
-@pytest.mark.parametrize(("page", "line"), command_lines())
-def test_command_line_is_understood(page: str, line: str) -> None:  # names the test
-    group = typer.main.get_command(app)
-    _, name, *arguments = shlex.split(line, comments=True)
-    command = group.get_command(typer.Context(group), name)  # type: ignore[attr-defined]
-    assert command is not None, f"there is no command {name}"
-    command.make_context(name, arguments)  # raises on what it does not know
 
 
 def test_every_example_is_shown() -> None:

@@ -190,6 +190,7 @@ def test_the_command_refuses_adaptive_steps_and_takes_fixed_ones(plane, tmp_path
     code, said = command("export", plane.folder.path, "--output", file)
     assert code == 2
     assert "Dopri5() with AdaptiveStep" in said
+    assert "first_step=None" in said
     assert "--step 0.05" in said
     assert "first_step=" in said
     assert file.read_text() == "what was there"
