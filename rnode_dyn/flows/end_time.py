@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from rnode_dyn.flows.share import drawn_in_common
+from rnode_dyn.flows.share import drawn_fractions
 from rnode_dyn.numerics.numbers import as_number, positive, wants_gradient
 
 
@@ -24,6 +23,7 @@ class Uniform:
         ValueError: if an end is not positive, or ``high`` is not above ``low``.
 
     Example:
+        >>> import torch
         >>> end = Uniform(0.75, 1.25)
         >>> end.mean, 0.75 <= end.draw(torch.zeros(2, 3)) <= 1.25
         (1.0, True)
@@ -48,9 +48,7 @@ class Uniform:
 
     def draw(self, like: Tensor) -> float:
         """Draw the end of one solve of states like these, the same in all parts of a step."""
-        # On the CPU: reading a time off a GPU would wait for it.
-        where = drawn_in_common(lambda: torch.rand((), dtype=torch.float64, device="cpu"), like)
-        return self.low + (self.high - self.low) * where.item()
+        return self.low + (self.high - self.low) * drawn_fractions(like, 1).item()
 
 
 EndTime = float | Tensor | Uniform

@@ -248,6 +248,14 @@ class RegularizedFlow(NeuralODE):
             return self.quadrature, self.penalty_quadrature
         return self.eval_quadrature, None
 
+    @property
+    def estimated_by(self) -> Divergence | Quadrature | None:
+        """What makes the log-determinant of the current mode noisy; ``None``: nothing does."""
+        if self.active_divergence.draw(torch.zeros(1, 1)) is not None:
+            return self.active_divergence
+        quadrature = self.active_quadratures[0]
+        return quadrature if quadrature.is_random else None
+
     def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of a latent sample, given that of a data sample: the same."""
         return tuple(shape)

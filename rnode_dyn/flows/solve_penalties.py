@@ -10,7 +10,7 @@ from torch import Tensor
 from rnode_dyn.flows.divergence import Linearization
 from rnode_dyn.flows.quadrature import Quadrature
 from rnode_dyn.flows.regularizers import Regularizer
-from rnode_dyn.flows.share import drawn_in_common
+from rnode_dyn.flows.share import drawn_fractions
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
 from rnode_dyn.numerics.algorithms.tableau import ButcherTableau
 from rnode_dyn.numerics.numbers import wants_gradient
@@ -110,11 +110,7 @@ class StatesPenalty(SolvePenalty):
 
     def draw(self, like: Tensor) -> list[float]:
         """Draw the times for states like these: a fraction in each of equal parts of the span."""
-        # On the CPU: reading a time off a GPU would wait for it.
-        within = drawn_in_common(
-            lambda: torch.rand(self.samples, dtype=torch.float64, device="cpu"), like
-        )
-        within = _MARGIN + (1 - 2 * _MARGIN) * within
+        within = _MARGIN + (1 - 2 * _MARGIN) * drawn_fractions(like, self.samples)
         return ((torch.arange(self.samples, device="cpu") + within) / self.samples).tolist()
 
 
