@@ -75,8 +75,8 @@ def carry_at_nodes(
     """
     if any(map(wants_gradient, problem.t_span)):
         raise ValueError(
-            "a time wants a gradient, with which the quadrature's nodes would move, and nodes stay "
-            'where they are: write t.item(), or build the flow with quadrature=Quadrature("stages").'
+            "a time wants a gradient, with which the quadrature's nodes would move: write t.item() "
+            'for it, or build the flow with Quadrature("stages").'
         )
     weights, end = plan.over(problem.span), problem.span[1]
     # Rounding may put the last node at the end itself.

@@ -102,8 +102,8 @@ class Augmented(nn.Module):
             samples: k; left out, as the flow was built.
 
         Raises:
-            ValueError: if k is above 1 and the log-determinant an estimate, whose noise would lift the
-                mean of exponentials above the bound; or the shapes do not fit.
+            ValueError: if k is above 1 and the log-determinant an estimate, whose noise would lift
+                the mean of exponentials above the bound; or the shapes do not fit.
         """
         count = self.samples if samples is None else whole("Augmented", "samples", samples)
         self._refuse_estimates(count)
