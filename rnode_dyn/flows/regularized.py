@@ -268,6 +268,11 @@ class RegularizedFlow(NeuralODE):
                 total = total + regularizer.weight * penalties[regularizer.name]
         return total
 
+    def drop_penalties(self) -> None:
+        """Solve without penalties from now on."""
+        self.regularizers, self.penalty_quadrature = (), None
+        self.augmenter = Augmenter(augment_idx=1, augment_dims=1)
+
     @property
     def takes_condition(self) -> bool:
         """Whether the field takes a condition."""
