@@ -1,6 +1,6 @@
 """When a solve ends: at a number, a tensor that trains, or a time drawn anew."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -18,6 +18,7 @@ class Uniform:
     Args:
         low: The earliest end.
         high: The latest.
+        drawn: An end drawn beforehand, to use instead of new ones.
 
     Raises:
         ValueError: if an end is not positive, or ``high`` is not above ``low``.
@@ -31,6 +32,7 @@ class Uniform:
 
     low: float
     high: float
+    drawn: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("low", "high"):
@@ -48,7 +50,13 @@ class Uniform:
 
     def draw(self, like: Tensor) -> float:
         """Draw the end of one solve of states like these, the same in all parts of a step."""
+        if self.drawn is not None:
+            return self.drawn
         return self.low + (self.high - self.low) * drawn_fractions(like, 1).item()
+
+    def drawn_once(self, like: Tensor) -> "Uniform":
+        """Return the same with the end of one solve, for every solve to come."""
+        return replace(self, drawn=self.draw(like))
 
 
 EndTime = float | Tensor | Uniform

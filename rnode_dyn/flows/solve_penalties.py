@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -94,9 +95,11 @@ class StatesPenalty(SolvePenalty):
 
     Attributes:
         samples: How many times between the two ends.
+        drawn: Times drawn beforehand, as fractions of the span, to use instead of new ones.
     """
 
     samples: int
+    drawn: ClassVar[Sequence[float] | None] = None
 
     @abstractmethod
     def of_states(self, places: Tensor, states: Tensor) -> Tensor:
@@ -108,10 +111,18 @@ class StatesPenalty(SolvePenalty):
             states: The states there, ``(samples + 2, batch, dimension)``.
         """
 
-    def draw(self, like: Tensor) -> list[float]:
+    def draw(self, like: Tensor) -> Sequence[float]:
         """Draw the times for states like these: a fraction in each of equal parts of the span."""
+        if self.drawn is not None:
+            return self.drawn
         within = _MARGIN + (1 - 2 * _MARGIN) * drawn_fractions(like, self.samples)
         return ((torch.arange(self.samples, device="cpu") + within) / self.samples).tolist()
+
+    def drawn_once(self, like: Tensor) -> "StatesPenalty":
+        """Return the same with the times of one solve, for every solve to come."""
+        again = copy(self)
+        object.__setattr__(again, "drawn", self.draw(like))
+        return again
 
 
 def check_solve_penalties(
