@@ -315,6 +315,8 @@ class RegularizedFlow(NeuralODE):
         of_log_det, of_penalties = self.active_quadratures
         plan = Plan(of_log_det.draw(x), None if of_penalties is None else of_penalties.draw(x))
         if plan.has_nodes:
+            # Again: the quadrature may have been changed since.
+            check_solve_penalties(self.regularizers, (), self.end, self.active_quadratures)
             return carry_at_nodes(dynamics, problem, plan, self.active_solver)
         asked = PenalisedSolve(dynamics, problem, self.active_solver, [problem.t_span[1]])
         solution = solve(problem, asked.solver, save_at=asked.save_at)
