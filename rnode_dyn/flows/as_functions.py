@@ -91,7 +91,8 @@ class LogDensity(nn.Module):
     width)``, all blocks' one after another.
 
     Args:
-        flow: The flow, in evaluation mode; its estimates are made to take the noise from there.
+        flow: The flow, in evaluation mode; its estimates are made to take the noise from there,
+            and it loses its penalties.
 
     Raises:
         TypeError: if a divergence is neither exact nor Hutchinson's.
@@ -102,6 +103,8 @@ class LogDensity(nn.Module):
         self.flow, self.rows = flow, Rows()
         self.noise: list[tuple[HutchinsonDivergence, tuple[int, ...]]] = []
         for station in flow.walk():
+            # Nobody asks for them, and not all of them can be traced.
+            station.flow.drop_penalties()
             divergence = station.flow.active_divergence
             if isinstance(divergence, HutchinsonDivergence):
                 self.noise.append((divergence, station.shape))

@@ -10,6 +10,7 @@ from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.quadrature import Nodes
 from rnode_dyn.numerics.checks import check
 from rnode_dyn.numerics.errors import NonFiniteStateError
+from rnode_dyn.numerics.numbers import wants_gradient
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.solve import Solver, solve
 from rnode_dyn.numerics.stats import CountedField, SolveStats
@@ -69,8 +70,14 @@ def carry_at_nodes(
         evaluations at the nodes included.
 
     Raises:
+        ValueError: if an end of the span wants a gradient, with which the nodes would move.
         NonFiniteStateError: if what is integrated is not finite at a node.
     """
+    if any(map(wants_gradient, problem.t_span)):
+        raise ValueError(
+            "a time wants a gradient, with which the quadrature's nodes would move: write t.item() "
+            'for it, or build the flow with Quadrature("stages").'
+        )
     weights, end = plan.over(problem.span), problem.span[1]
     # Rounding may put the last node at the end itself.
     times = [*(t for t in weights if t != end), end]

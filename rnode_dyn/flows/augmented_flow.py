@@ -102,8 +102,8 @@ class Augmented(nn.Module):
             samples: k; left out, as the flow was built.
 
         Raises:
-            ValueError: if k is above 1 and the divergence an estimate, whose noise would lift the
-                mean of exponentials above the bound; or the shapes do not fit.
+            ValueError: if k is above 1 and the log-determinant an estimate, whose noise would lift
+                the mean of exponentials above the bound; or the shapes do not fit.
         """
         count = self.samples if samples is None else whole("Augmented", "samples", samples)
         self._refuse_estimates(count)
@@ -184,11 +184,12 @@ class Augmented(nn.Module):
 
     def _refuse_estimates(self, count: int) -> None:
         for block in self.blocks:
-            if count > 1 and block.active_divergence.draw(torch.zeros(1, 1)) is not None:
+            if count > 1 and (estimate := block.estimated_by) is not None:
                 raise ValueError(
-                    f"samples is {count}, and the divergence is {block.active_divergence}, whose "
-                    "noise would lift the mean of exponentials above the bound: write samples=1, "
-                    "or ExactDivergence() as divergence, or as eval_divergence and .eval()."
+                    f"samples is {count}, and the log-determinant is estimated by {estimate}, "
+                    "whose noise would lift the mean of exponentials above the bound: write "
+                    "samples=1, or ExactDivergence() as divergence, or as eval_divergence and "
+                    ".eval(), and no random nodes."
                 )
 
     def extra_repr(self) -> str:

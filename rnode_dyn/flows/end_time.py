@@ -1,11 +1,10 @@
 """When a solve ends: at a number, a tensor that trains, or a time drawn anew."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor
 
-from rnode_dyn.flows.share import drawn_in_common
+from rnode_dyn.flows.share import drawn_fractions
 from rnode_dyn.numerics.numbers import as_number, positive, wants_gradient
 
 
@@ -19,11 +18,13 @@ class Uniform:
     Args:
         low: The earliest end.
         high: The latest.
+        drawn: An end drawn beforehand, to use instead of new ones.
 
     Raises:
         ValueError: if an end is not positive, or ``high`` is not above ``low``.
 
     Example:
+        >>> import torch
         >>> end = Uniform(0.75, 1.25)
         >>> end.mean, 0.75 <= end.draw(torch.zeros(2, 3)) <= 1.25
         (1.0, True)
@@ -31,6 +32,7 @@ class Uniform:
 
     low: float
     high: float
+    drawn: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("low", "high"):
@@ -48,9 +50,13 @@ class Uniform:
 
     def draw(self, like: Tensor) -> float:
         """Draw the end of one solve of states like these, the same in all parts of a step."""
-        # On the CPU: reading a time off a GPU would wait for it.
-        where = drawn_in_common(lambda: torch.rand((), dtype=torch.float64, device="cpu"), like)
-        return self.low + (self.high - self.low) * where.item()
+        if self.drawn is not None:
+            return self.drawn
+        return self.low + (self.high - self.low) * drawn_fractions(like, 1).item()
+
+    def drawn_once(self, like: Tensor) -> "Uniform":
+        """Return the same with the end of one solve, for every solve to come."""
+        return replace(self, drawn=self.draw(like))
 
 
 EndTime = float | Tensor | Uniform

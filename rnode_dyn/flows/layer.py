@@ -20,7 +20,7 @@ from rnode_dyn.flows.regularizers import Regularizer, check_regularizers
 from rnode_dyn.flows.share import drawn
 from rnode_dyn.flows.solve_penalties import check_solve_penalties
 from rnode_dyn.flows.value_alone import NoDivergence
-from rnode_dyn.numerics.numbers import as_number
+from rnode_dyn.numerics.numbers import as_number, wants_gradient
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.save_times import as_list, save_times
 from rnode_dyn.numerics.solve import Solver, solve
@@ -184,5 +184,11 @@ def _checked_times(save_at: Any, return_trajectory: bool, end: EndTime) -> tuple
         return None
     if not return_trajectory:
         raise ValueError("save_at says when to return the state: write return_trajectory=True too.")
+    given = as_list(save_at)
+    if any(map(wants_gradient, given)):
+        raise ValueError(
+            "save_at wants a gradient, and a layer keeps its times as numbers: write "
+            "save_at.detach(), or end_time=t for a time that trains."
+        )
     earliest = end.low if isinstance(end, Uniform) else as_float(end)
-    return tuple(save_times((0.0, earliest), as_list(save_at)))
+    return tuple(save_times((0.0, earliest), given))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnode_dyn.flows.share import drawn_in_common
+from rnode_dyn.flows.share import drawn_fractions
 from rnode_dyn.numerics.numbers import whole
 
 QuadratureName = Literal["stages", "gauss", "stratified"]
@@ -110,9 +110,7 @@ def _gauss(count: int) -> Nodes:
 
 
 def _stratified(count: int, like: Tensor) -> Nodes:
-    # On the CPU: times are floats, and reading them off a GPU would wait for it.
-    within = drawn_in_common(lambda: torch.rand(count, dtype=torch.float64, device="cpu"), like)
-    places = (torch.arange(count, dtype=torch.float64, device="cpu") + within) / count
+    places = (torch.arange(count, device="cpu") + drawn_fractions(like, count)) / count
     return Nodes(tuple(places.tolist()), (1 / count,) * count)
 
 

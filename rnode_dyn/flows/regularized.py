@@ -248,6 +248,14 @@ class RegularizedFlow(NeuralODE):
             return self.quadrature, self.penalty_quadrature
         return self.eval_quadrature, None
 
+    @property
+    def estimated_by(self) -> Divergence | Quadrature | None:
+        """What makes the log-determinant of the current mode noisy; ``None``: nothing does."""
+        if self.active_divergence.draw(torch.zeros(1, 1)) is not None:
+            return self.active_divergence
+        quadrature = self.active_quadratures[0]
+        return quadrature if quadrature.is_random else None
+
     def forward_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Shape of a latent sample, given that of a data sample: the same."""
         return tuple(shape)
@@ -259,6 +267,11 @@ class RegularizedFlow(NeuralODE):
             if regularizer.weight > 0:
                 total = total + regularizer.weight * penalties[regularizer.name]
         return total
+
+    def drop_penalties(self) -> None:
+        """Solve without penalties from now on."""
+        self.regularizers, self.penalty_quadrature = (), None
+        self.augmenter = Augmenter(augment_idx=1, augment_dims=1)
 
     @property
     def takes_condition(self) -> bool:
@@ -302,6 +315,8 @@ class RegularizedFlow(NeuralODE):
         of_log_det, of_penalties = self.active_quadratures
         plan = Plan(of_log_det.draw(x), None if of_penalties is None else of_penalties.draw(x))
         if plan.has_nodes:
+            # Again: the quadrature may have been changed since.
+            check_solve_penalties(self.regularizers, (), self.end, self.active_quadratures)
             return carry_at_nodes(dynamics, problem, plan, self.active_solver)
         asked = PenalisedSolve(dynamics, problem, self.active_solver, [problem.t_span[1]])
         solution = solve(problem, asked.solver, save_at=asked.save_at)

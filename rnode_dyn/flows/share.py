@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnode_dyn.numerics.random_state import TorchRandomState
 from rnode_dyn.numerics.seeding import random_state_kept, reseed
+from rnode_dyn.numerics.transforms import is_batched
 
 Noise = TypeVar("Noise", bound=Tensor | None)
 Drawn = TypeVar("Drawn")
@@ -115,15 +116,30 @@ def drawn(make: Callable[[Tensor], Noise], like: Tensor, axis: int | None = None
     return share.draw(make, like, -like.dim() if axis is None else axis)
 
 
-def drawn_in_common(make: Callable[[], Drawn], like: Tensor) -> Drawn:
-    """Draw what all samples of a step have in common, whatever part of its batch is here.
+def drawn_fractions(like: Tensor, count: int) -> Tensor:
+    """Draw numbers from 0 to 1 for the times of one solve, the same for the whole step.
+
+    They are on the CPU, in float64: reading a time off a GPU would wait for it.
 
     Args:
-        make: Draws, on the CPU or where the states are.
         like: The states, ``(batch, *event)``.
+        count: How many.
+
+    Raises:
+        RuntimeError: within ``vmap``, where each entry would have times of its own.
     """
+
+    def make() -> Tensor:
+        return torch.rand(count, dtype=torch.float64, device="cpu")
+
     share = _share_of(like)
-    return make() if share is None else share.draw_in_common(make, like)
+    found = make() if share is None else share.draw_in_common(make, like)
+    if is_batched(found):
+        raise RuntimeError(
+            'times are drawn for a whole solve, and vmap(randomness="different") has others for '
+            'each entry: write randomness="same".'
+        )
+    return found
 
 
 def _share_of(like: Tensor) -> Share | None:

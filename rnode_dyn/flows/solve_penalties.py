@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from rnode_dyn.flows.divergence import Linearization
 from rnode_dyn.flows.quadrature import Quadrature
 from rnode_dyn.flows.regularizers import Regularizer
-from rnode_dyn.flows.share import drawn_in_common
+from rnode_dyn.flows.share import drawn_fractions
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
 from rnode_dyn.numerics.algorithms.tableau import ButcherTableau
 from rnode_dyn.numerics.numbers import wants_gradient
@@ -94,9 +95,11 @@ class StatesPenalty(SolvePenalty):
 
     Attributes:
         samples: How many times between the two ends.
+        drawn: Times drawn beforehand, as fractions of the span, to use instead of new ones.
     """
 
     samples: int
+    drawn: ClassVar[Sequence[float] | None] = None
 
     @abstractmethod
     def of_states(self, places: Tensor, states: Tensor) -> Tensor:
@@ -108,14 +111,18 @@ class StatesPenalty(SolvePenalty):
             states: The states there, ``(samples + 2, batch, dimension)``.
         """
 
-    def draw(self, like: Tensor) -> list[float]:
+    def draw(self, like: Tensor) -> Sequence[float]:
         """Draw the times for states like these: a fraction in each of equal parts of the span."""
-        # On the CPU: reading a time off a GPU would wait for it.
-        within = drawn_in_common(
-            lambda: torch.rand(self.samples, dtype=torch.float64, device="cpu"), like
-        )
-        within = _MARGIN + (1 - 2 * _MARGIN) * within
+        if self.drawn is not None:
+            return self.drawn
+        within = _MARGIN + (1 - 2 * _MARGIN) * drawn_fractions(like, self.samples)
         return ((torch.arange(self.samples, device="cpu") + within) / self.samples).tolist()
+
+    def drawn_once(self, like: Tensor) -> "StatesPenalty":
+        """Return the same with the times of one solve, for every solve to come."""
+        again = copy(self)
+        object.__setattr__(again, "drawn", self.draw(like))
+        return again
 
 
 def check_solve_penalties(

@@ -12,6 +12,7 @@ from rnode_dyn.flows.regularizers import Regularizer, mean_square
 from rnode_dyn.numerics.checks import check
 from rnode_dyn.numerics.numbers import whole
 from rnode_dyn.numerics.slope import is_same
+from rnode_dyn.numerics.transforms import is_batched
 
 Derivatives = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
@@ -54,8 +55,9 @@ class TaylorDerivative(Regularizer):
         """Return ½ · mean (dᴷx/dtᴷ)²."""
         found = along_trajectory(at.field, self.order)(at.t, at.x)
         value = at.value.detach()
-        # What is not finite is the solver's to say.
-        check(is_same(found[0].detach(), value) | ~value.isfinite().all(), _another_field)
+        if not is_batched(value):
+            # What is not finite is the solver's to say.
+            check(is_same(found[0].detach(), value) | ~value.isfinite().all(), _another_field)
         return 0.5 * mean_square(found[-1])
 
 

@@ -25,6 +25,7 @@ from rnode_dyn import (
     LogitTransform,
     MLPField,
     MultiscaleFlow,
+    Quadrature,
     RegularizedFlow,
     Scale,
     Solver,
@@ -158,6 +159,12 @@ def augmented_flow(**arguments: Any) -> Augmented:
                 torch.zeros(1, 2), samples=4
             ),
             "above the bound: write samples=1",
+        ),
+        (
+            lambda: augmented_flow(quadrature=Quadrature("stratified", nodes=2)).log_prob_bound(
+                torch.zeros(1, 2), samples=4
+            ),
+            "by Quadrature.*above the bound: write samples=1",
         ),
         (
             lambda: FlowDistribution(augmented_flow(), (2,)).log_prob(torch.zeros(1, 2)),

@@ -47,3 +47,11 @@ def test_the_way_back(quadrature: Quadrature | None) -> None:
 def test_wrong_times(times: tuple[Any, Any]) -> None:
     with pytest.raises(ValueError, match=r"t0|span"):
         RegularizedFlow(AffineField()).between(torch.randn(BATCH, DIM), *times)
+
+
+def test_nodes_do_not_move_with_a_time_that_wants_a_gradient() -> None:
+    flow = RegularizedFlow(AffineField(), quadrature=Quadrature("gauss", 3))
+    cut = torch.tensor(0.4, requires_grad=True)
+    for times in ((0.0, cut), (cut, 1.0)):
+        with pytest.raises(ValueError, match="nodes would move"):
+            flow.between(torch.randn(BATCH, DIM), *times)

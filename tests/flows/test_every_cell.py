@@ -179,7 +179,7 @@ def differences(
     return {along: slopes(along) for along in directions()}
 
 
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(6)
 @pytest.mark.parametrize("regularizer", REGULARIZERS, ids=name_of)
 @pytest.mark.parametrize("divergence", DIVERGENCES, ids=name_of)
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES, ids=name_of)

@@ -199,6 +199,10 @@ def test_parameters_that_vary_in_depth(kind: type) -> None:
         ({"return_trajectory": True, "save_at": []}, ["save_at is empty"]),
         ({"return_trajectory": True, "save_at": "ends"}, ["save_at is 'ends'"]),
         (
+            {"return_trajectory": True, "save_at": torch.tensor([0.5], requires_grad=True)},
+            ["save_at wants a gradient", "save_at.detach()"],
+        ),
+        (
             {"return_trajectory": True, "save_at": [1.0], "end_time": Uniform(0.5, 1.5)},
             ["t = 1.0", "outside"],
         ),

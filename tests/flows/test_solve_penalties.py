@@ -32,6 +32,7 @@ from rnode_dyn import (
     Quadrature,
     RegularizedFlow,
     RegularizedODE,
+    Regularizer,
     Rodas5P,
     Solver,
     Stiffness,
@@ -255,6 +256,14 @@ def test_what_they_do_not_go_with(
     if arguments.keys() <= {"solver", "end_time"}:
         with pytest.raises(ValueError, match=fragments[0]):
             RegularizedODE(MLPField(2), regularizers=regularizers, **arguments)
+
+
+@pytest.mark.parametrize("penalty", [ErrorEstimate(1.0), TrajectoryPolynomial(1.0)], ids=repr)
+def test_a_quadrature_that_comes_later_is_refused_when_it_solves(penalty: Regularizer) -> None:
+    flow = RegularizedFlow(MLPField(2), regularizers=[penalty])
+    flow.quadrature = Quadrature("gauss", 3)
+    with pytest.raises(ValueError, match="no integral that nodes could take"):
+        flow(torch.zeros(1, 2))
 
 
 def test_times_that_want_a_gradient_are_refused_where_they_are_given() -> None:

@@ -24,7 +24,7 @@ from rnode_dyn.recipe.library import packaged_recipes
 from rnode_dyn.recipe.load import recipe_to_toml
 from rnode_dyn.recipe.schema import Recipe
 
-COUNT = int(os.environ.get("RNODE_DYN_FUZZ", "500"))
+COUNT = int(os.environ.get("RNODE_DYN_FUZZ", "250"))
 SECONDS = 60
 STRANGE = ["0", "-1", "1e308", "1e-308", "nan", "inf", "10**9", "9" * 30, "9" * 5000, "''", '"a"',
            '"\\u0000"', '"[/x]"', '"../../x"', "true", "[]", "[[[]]]", "{}", "{a = 1}", "[" * 400,

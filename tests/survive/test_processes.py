@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-KILLS = int(os.environ.get("RNODE_DYN_KILLS", "30"))
+KILLS = int(os.environ.get("RNODE_DYN_KILLS", "12"))
 
 
 def module(name: str, *words: object) -> Any:

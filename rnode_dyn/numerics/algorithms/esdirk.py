@@ -51,6 +51,11 @@ class Esdirk(ImplicitAlgorithm):
         return self.lower_order
 
     @property
+    def interpolation_order(self) -> int:
+        """The degree of its own polynomial in the stages."""
+        return len(self.dense[0])
+
+    @property
     def nodes(self) -> tuple[float, ...]:
         """The times of the stages, as fractions of a step."""
         return (0.0, *(sum(row) + self.gamma for row in self.rows))
@@ -159,6 +164,11 @@ class _OfMethod(Algorithm):
     def embedded_order(self) -> int | None:
         """That of the method."""
         return self.method.embedded_order
+
+    @property
+    def interpolation_order(self) -> int:
+        """That of the method."""
+        return self.method.interpolation_order
 
     @property
     def is_implicit(self) -> bool:

@@ -66,6 +66,11 @@ class Rosenbrock(ImplicitAlgorithm):
         """Order of the embedded solution."""
         return self.lower_order
 
+    @property
+    def interpolation_order(self) -> int:
+        """The degree of its own interpolant."""
+        return len(self.tableau.dense) + 1
+
     def advance(
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
     ) -> Step:

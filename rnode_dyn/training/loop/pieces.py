@@ -12,10 +12,11 @@ from torch.autograd.function import once_differentiable
 
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence, Linearization
+from rnode_dyn.flows.end_time import Uniform
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.flows.quadrature import Quadrature
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.share import drawn
+from rnode_dyn.flows.solve_penalties import StatesPenalty
 from rnode_dyn.numerics.checks import retelling
 from rnode_dyn.numerics.errors import SolverError
 from rnode_dyn.training.objectives.base import Loss, Objective
@@ -33,8 +34,8 @@ def loss_in_pieces(
 
     The pieces' gradients add up to the whole batch's, to rounding, with fixed steps; adaptive
     steps are each piece's own. The noise is drawn for the whole batch, and then cut: a seed gives
-    the same noise as without pieces, and the same nodes of a quadrature. A last piece may be
-    smaller, and weighs less.
+    the same noise as without pieces, and the same times: nodes of a quadrature, ends, places of
+    penalties. A last piece may be smaller, and weighs less.
 
     Args:
         objective: A mean over samples.
@@ -122,26 +123,33 @@ class _Noise:
 
 @contextmanager
 def _drawn_noise(model: MultiscaleFlow, u: Tensor) -> Iterator[_Noise]:
-    """Draw each block's noise and nodes for the whole batch, in the order of the blocks."""
+    """Draw each block's noise and times for the whole batch, in the order of its solve."""
     noise, before = _Noise(), [_drawing(block) for block in model.blocks]
     for station in model.walk():
         flow, like = station.flow, u.new_empty(()).expand(len(u), *station.shape)
+        if isinstance(flow.end, Uniform):
+            flow.end = flow.end.drawn_once(like)
         divergence = flow.divergence
         if isinstance(divergence, HutchinsonDivergence):
             flow.divergence = _Drawn(divergence, drawn(divergence.draw, like), noise)
         flow.quadrature = flow.quadrature.drawn_once(like)
         if flow.penalty_quadrature is not None:
             flow.penalty_quadrature = flow.penalty_quadrature.drawn_once(like)
+        flow.regularizers = tuple(
+            r.drawn_once(like) if isinstance(r, StatesPenalty) else r for r in flow.regularizers
+        )
     try:
         yield noise
     finally:
         for block, parts in zip(model.blocks, before, strict=True):
-            block.divergence, block.quadrature, block.penalty_quadrature = parts
+            for name, part in parts.items():
+                setattr(block, name, part)
 
 
-def _drawing(flow: RegularizedFlow) -> tuple[Divergence, Quadrature, Quadrature | None]:
-    """The parts of a block that draw something for each solve."""
-    return flow.divergence, flow.quadrature, flow.penalty_quadrature
+def _drawing(flow: RegularizedFlow) -> dict[str, object]:
+    """The parts of a block that draw something for each solve, by name."""
+    names = ("end", "divergence", "quadrature", "penalty_quadrature", "regularizers")
+    return {name: getattr(flow, name) for name in names}
 
 
 class _Drawn(Divergence):

@@ -233,8 +233,8 @@ def importance(
 ) -> Importance:
     """Weigh samples of a flow for a density, which gives its integral without bias.
 
-    The flow's divergence has to be exact: an estimate would bias every weight. In evaluation mode
-    that is ``eval_divergence``, where there is one.
+    The flow's divergence has to be exact, and no nodes of its quadrature random: an estimate would
+    bias every weight. In evaluation mode that is ``eval_divergence``, where there is one.
 
     Args:
         flow: The flow.
@@ -245,7 +245,7 @@ def importance(
 
     Raises:
         TypeError: if the density is no tensor.
-        ValueError: if the divergence is an estimate, or the density none.
+        ValueError: if the log-determinant is an estimate, or the density none.
 
     Example:
         >>> from rnode_dyn import ExactDivergence, MLPField
@@ -258,11 +258,11 @@ def importance(
     if whole("importance", "count", count) < 2:
         raise ValueError("count is 1: a standard error takes 2 samples or more.")
     for block in _blocks(flow):
-        if block.active_divergence.draw(torch.zeros(1, 1)) is not None:
+        if (estimate := block.estimated_by) is not None:
             raise ValueError(
-                f"the flow's divergence is {block.active_divergence}, whose noise would bias the "
-                "weights: build it with divergence=ExactDivergence(), or eval_divergence and "
-                ".eval()."
+                f"the flow's log-determinant is estimated by {estimate}, whose noise would bias "
+                "the weights: build it with divergence=ExactDivergence(), or eval_divergence and "
+                ".eval(), and no random nodes."
             )
     found = sample_with_log_prob(flow, count, event_shape, condition)
     log_weights = checked_density(log_density, found.samples) - found.log_prob

@@ -100,6 +100,7 @@ def test_order_of_dense_output(algorithm: Algorithm, span: Span) -> None:
     errors = [solved_error(BODY, algorithm, span, count, between) for count in counts]
     wanted = min(algorithm.order, DENSE_ORDERS[algorithm.name] + 1)
     assert measured_order(errors, counts) > wanted - 0.2
+    assert algorithm.interpolation_order == DENSE_ORDERS[algorithm.name]
 
 
 @pytest.mark.one_in(2)

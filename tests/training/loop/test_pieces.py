@@ -1,5 +1,6 @@
 """A batch in pieces is the batch: loss, figures, gradient, noise, and who is to blame."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +29,17 @@ from rnode_dyn import (
     Objective,
     Quadrature,
     RegularizedFlow,
+    Regularizer,
     Scale,
     Sensitivity,
     Solver,
+    TrajectoryPolynomial,
+    Uniform,
     run,
 )
 from rnode_dyn.costs.pieces import Pieces
 from rnode_dyn.data import Event
+from rnode_dyn.flows.end_time import EndTime
 from rnode_dyn.running.runner import resume
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.training.loop import piece_choice
@@ -52,17 +57,19 @@ def make_model(
     sensitivity: Sensitivity | None = None,
     solver: Solver | None = None,
     quadratures: tuple[Quadrature | None, Quadrature | None] = (None, None),
+    regularizers: Sequence[Regularizer] = (KineticEnergy(0.3), JacobianFrobenius(0.2)),
+    end_time: EndTime = 1.0,
 ) -> MultiscaleFlow:
     """Two scales, a block in each, so that blocks draw one after another."""
     solver = solver or Solver(RK4(), HALF_STEPS, sensitivity or DiscreteAdjoint())
 
     def block(*shape: int) -> RegularizedFlow:
-        regularizers = [KineticEnergy(0.3), JacobianFrobenius(0.2)]
         flow = RegularizedFlow(
             MLPField(shape, (5,)),
             solver,
             divergence,
             regularizers,
+            end_time,
             quadrature=quadratures[0],
             penalty_quadrature=quadratures[1],
         )
@@ -128,6 +135,19 @@ def test_pieces_have_the_nodes_of_the_whole(nodes_of_penalties: int | None) -> N
     torch.testing.assert_close(pieces.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
     assert torch.equal(pieces.next_number, whole.next_number)
     assert {(b.quadrature, b.penalty_quadrature) for b in model.blocks} == {quadratures}
+
+
+def test_pieces_have_the_times_of_the_whole() -> None:
+    """One end for the batch, and the same places for a penalty of states; the model keeps both."""
+    penalty, end = TrajectoryPolynomial(3.0), Uniform(0.5, 1.5)
+    model, u = make_model(regularizers=[penalty], end_time=end), batch()
+    whole, pieces = outcome(model, u, None), outcome(model, u, 2)
+    torch.testing.assert_close(pieces.loss, whole.loss, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(pieces.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
+    assert torch.equal(pieces.next_number, whole.next_number)
+    for block in model.blocks:
+        assert block.end is end
+        assert block.regularizers[0] is penalty
 
 
 def test_adaptive_pieces_agree_as_far_as_they_are_solved() -> None:

@@ -1,6 +1,7 @@
 """Training from an energy, and the integral of a density by weighed samples."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from rnode_dyn import (
     KineticEnergy,
     MLPField,
     MultiscaleFlow,
+    Quadrature,
     RegularizedFlow,
     Scale,
     Solver,
@@ -30,10 +32,11 @@ def gaussian(x: Tensor) -> Tensor:
     return -2 * (x - x.new_tensor([1.0, -1.0])).square().sum(1)
 
 
-def flow_of(*regularizers, divergence=None) -> RegularizedFlow:
+def flow_of(*regularizers, divergence=None, quadrature=None) -> RegularizedFlow:
     torch.manual_seed(0)
     field, solver = MLPField(2, (16,)), Solver(RK4(), FixedStep(0.25))
-    return RegularizedFlow(field, solver, divergence or ExactDivergence(), regularizers)
+    divergence = divergence or ExactDivergence()
+    return RegularizedFlow(field, solver, divergence, regularizers, quadrature=quadrature)
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +132,18 @@ def test_what_is_no_flow_is_refused() -> None:
             importance(model, gaussian, 4)  # type: ignore[arg-type]
 
 
-def test_an_estimated_divergence_would_bias_the_weights() -> None:
+@pytest.mark.parametrize(
+    "estimate",
+    [
+        {"divergence": HutchinsonDivergence()},
+        {"quadrature": Quadrature("stratified", nodes=2)},
+    ],
+    ids=["divergence", "nodes"],
+)
+def test_an_estimate_would_bias_the_weights(estimate: dict[str, Any]) -> None:
+    flow = flow_of(**estimate)
     with pytest.raises(ValueError, match="would bias the weights"):
-        importance(flow_of(divergence=HutchinsonDivergence()), gaussian, 4)
+        importance(flow, gaussian, 4)
 
 
 def test_a_field_that_does_not_tell_its_dimension_takes_it_from_the_caller() -> None:
