@@ -9,7 +9,8 @@ from torch.nn.functional import pad
 
 from rnode_dyn.flows.augmented import AugmentedField
 from rnode_dyn.flows.solve_penalties import MadeStep, StatesPenalty, StepPenalty
-from rnode_dyn.numerics.algorithms.base import Algorithm, Step
+from rnode_dyn.numerics.algorithms.base import Step
+from rnode_dyn.numerics.algorithms.of_method import OfMethod
 from rnode_dyn.numerics.algorithms.runge_kutta import ExplicitRungeKutta
 from rnode_dyn.numerics.numbers import as_number
 from rnode_dyn.numerics.problem import ODEProblem, RightHandSide
@@ -98,7 +99,7 @@ def _watching_steps(solver: Solver, dynamics: AugmentedField, problem: ODEProble
     return replace(solver, algorithm=_PenalisedSteps(solver.algorithm, dynamics, watching))
 
 
-class _PenalisedSteps(Algorithm):
+class _PenalisedSteps(OfMethod[ExplicitRungeKutta]):
     """A method at the end of whose steps stands what penalties add for them.
 
     It is part of the step, so that whatever makes the step again, to differentiate it, does so too.
@@ -112,23 +113,8 @@ class _PenalisedSteps(Algorithm):
     def __init__(
         self, method: ExplicitRungeKutta, dynamics: AugmentedField, penalties: list[StepPenalty]
     ) -> None:
-        self.method, self.dynamics, self.penalties = method, dynamics, penalties
-        self.order = method.order
-
-    @property
-    def name(self) -> str:
-        """That of the method."""
-        return self.method.name
-
-    @property
-    def embedded_order(self) -> int | None:
-        """That of the method."""
-        return self.method.embedded_order
-
-    @property
-    def interpolation_order(self) -> int:
-        """That of the method."""
-        return self.method.interpolation_order
+        super().__init__(method)
+        self.dynamics, self.penalties = dynamics, penalties
 
     def advance(
         self, rhs: RightHandSide, t: float, dt: float, x: Tensor, slope: Tensor | None = None
@@ -148,7 +134,3 @@ class _PenalisedSteps(Algorithm):
             for slope, state in zip(step.slopes, states, strict=True)
         ]
         return MadeStep(self.method.tableau, step.dt, states, controlled)
-
-    def interpolate(self, rhs: RightHandSide, step: Step, t: float) -> Tensor:
-        """State at a time within ``step``, by the method; the penalties come at its end."""
-        return self.method.interpolate(rhs, step, t)

@@ -15,6 +15,7 @@ from rnode_dyn.numerics.algorithms.implicit import (
     void_where,
 )
 from rnode_dyn.numerics.algorithms.newton import UntilRounding, UntilTolerated, differentiable
+from rnode_dyn.numerics.algorithms.of_method import OfMethod
 from rnode_dyn.numerics.algorithms.stage_roots import Iterated, Known
 from rnode_dyn.numerics.numbers import whole
 from rnode_dyn.numerics.problem import RightHandSide
@@ -149,38 +150,7 @@ def _with_gradient(field: Linearizable, t: float, base: Tensor, z: Tensor, shift
     return differentiable(residual, z, at_root)
 
 
-class _OfMethod(Algorithm):
-    """Makes the steps of a method in its own way."""
-
-    def __init__(self, method: Esdirk) -> None:
-        self.method, self.order = method, method.order
-
-    @property
-    def name(self) -> str:
-        """That of the method."""
-        return self.method.name
-
-    @property
-    def embedded_order(self) -> int | None:
-        """That of the method."""
-        return self.method.embedded_order
-
-    @property
-    def interpolation_order(self) -> int:
-        """That of the method."""
-        return self.method.interpolation_order
-
-    @property
-    def is_implicit(self) -> bool:
-        """Its steps solve equations."""
-        return True
-
-    def interpolate(self, rhs: RightHandSide, step: Step, t: float) -> Tensor:
-        """State at a time within a step."""
-        return self.method.interpolate(rhs, step, t)
-
-
-class Remade(_OfMethod):
+class Remade(OfMethod[Esdirk]):
     """Makes one step again, whose stages are known: nothing is iterated.
 
     Args:
@@ -203,7 +173,7 @@ class Remade(_OfMethod):
         return self.method.step(Known(self.roots), rhs, t, dt, x, slope)
 
 
-class Tolerated(_OfMethod):
+class Tolerated(OfMethod[Esdirk]):
     """The steps of one adaptive solve: stages as accurate as its tolerance asks for.
 
     A step has been accepted where the next one begins at its end.
