@@ -83,11 +83,11 @@ class PixelAttention(nn.Module):
 
 
 class UNetField(nn.Module):
-    """A U-Net f(t, x) on images: down to small ones with many channels, and up again.
+    """A U-Net f(t, x) on images: down to small ones, and up again.
 
     Every level has a residual block on the way down and one on the way up, which also sees what
-    the way down had there (Ronneberger et al. 2015); each level halves the sides and doubles the
-    channels. Groups of channels are normalised (Wu & He 2018) within each sample, so that samples
+    the way down had there (Ronneberger et al. 2015); each level halves the sides and, unless told
+    otherwise, doubles the channels. Groups of channels are normalised (Wu & He 2018) within each sample, so that samples
     do not see each other. The last layer starts at zero, and the flow as the identity.
 
     Args:
@@ -102,6 +102,8 @@ class UNetField(nn.Module):
         embedding: Width of what the condition is embedded in; left out, four times the width.
         label_dropout: How probably a training sample's label is left out, see
             :class:`~rnode_dyn.ConditionEmbedding`.
+        growth: What each level multiplies the channels by. With 1 a field of the same cost spends
+            more at the image's own size, where the likelihood of most pixels is decided.
 
     Raises:
         ValueError: if the width is no multiple of 8; when called, if the image does not fit.
@@ -127,10 +129,12 @@ class UNetField(nn.Module):
         classes: int | None = None,
         embedding: int | None = None,
         label_dropout: float = 0.0,
+        growth: int = 2,
     ) -> None:
         super().__init__()
         self.levels = whole("UNetField", "levels", levels)
-        widths = [whole("UNetField", "width", width) * 2**i for i in range(self.levels)]
+        growth = whole("UNetField", "growth", growth)
+        widths = [whole("UNetField", "width", width) * growth**i for i in range(self.levels)]
         if width % GROUPS:
             raise ValueError(
                 f"width is {width}; write a multiple of {GROUPS}, since channels are normalised "

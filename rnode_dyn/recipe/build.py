@@ -301,12 +301,19 @@ def build_field(field: FieldRecipe, shape: Sequence[int], given: _Given | None =
 def _build_unet(field: FieldRecipe, shape: Sequence[int], given: _Given) -> UNetField:
     assert field.width is not None  # the schema's defaults
     assert field.levels is not None
+    assert field.growth is not None
     try:
         check_fits(shape, field.levels)
     except ValueError as error:
         raise MisfitError("field.levels", str(error)) from error
     return UNetField(
-        shape[0], field.width, field.levels, bool(field.attention), field.activation, **given
+        shape[0],
+        field.width,
+        field.levels,
+        bool(field.attention),
+        field.activation,
+        growth=field.growth,
+        **given,
     )
 
 

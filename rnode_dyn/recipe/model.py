@@ -40,6 +40,9 @@ class FieldRecipe(Table):
     levels: Count | None = _default_of_a_unet(3)
     """Sizes at which the image is seen, each half of the last; only with `kind = "unet"`."""
 
+    growth: Count | None = _default_of_a_unet(2)
+    """What each further size multiplies the channels by; only with `kind = "unet"`."""
+
     attention: bool | None = _default_of_a_unet(False)
     """Whether pixels of the smallest size attend to each other; only with `kind = "unet"`."""
 

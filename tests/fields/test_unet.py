@@ -41,6 +41,18 @@ def test_a_width_that_groups_cannot_divide_is_refused(width: int) -> None:
         UNetField(1, width)
 
 
+@pytest.mark.parametrize(("growth", "deepest"), [(1, 8), (2, 32), (3, 72)])
+def test_channels_grow_by_what_is_said(growth: int, deepest: int) -> None:
+    field, x = awake(UNetField(1, 8, 3, growth=growth)), torch.randn(2, 1, 8, 8)
+    assert field.middle.conv1.weight.shape == (deepest, deepest, 3, 3)
+    assert field(torch.tensor(0.3), x).shape == x.shape
+
+
+def test_channels_that_shrink_to_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="growth is 0"):
+        UNetField(1, 8, growth=0)
+
+
 def test_vectors_are_refused() -> None:
     with pytest.raises(ValueError, match="takes images"):
         UNetField(1, 8)(torch.tensor(0.3), torch.zeros(2, 5))
