@@ -92,7 +92,9 @@ def test_the_bound_is_named_wherever_its_figure_is(labelled: Path, plain: Path) 
     summary = json.loads((labelled / "summary.json").read_text())
     assert summary["dequantization"] == summary["protocol"]["dequantization"] == "variational"
     assert json.loads((plain / "summary.json").read_text())["dequantization"] == "uniform"
-    assert "bits per dim, variational bound" in call("evaluate", labelled).stdout
+    told = call("evaluate", labelled).stdout
+    assert "bits per dim, variational bound" in told
+    assert "log-likelihood of a sample, variational bound" in told
     assert "variational dequantization" in call("evaluate", labelled).stdout
     assert "bits per dim, uniform dequantized" in call("evaluate", plain).stdout
     assert ", a variational bound |" in call("report", labelled).stdout
