@@ -24,7 +24,7 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
         centre = _with_error(e.bits_per_dim_bin_centre, e.bits_per_dim_bin_centre_stderr)
         rows.append(("bits per dim, bin centre", f"{centre}  (no likelihood of the pixels)"))
     nats = _with_error(e.log_likelihood_nats, e.log_likelihood_nats_stderr)
-    rows.append((f"log-likelihood of a sample{known}", f"{nats} nats"))
+    rows.append(("log-likelihood of a sample", f"{nats} nats{known}"))
     if e.log_likelihood_nats_standardised is not None:
         nats = _with_error(e.log_likelihood_nats_standardised, e.log_likelihood_nats_stderr)
         rows.append(("the same, in standardised units", f"{nats} nats"))
