@@ -7,7 +7,7 @@ from rnode_dyn.evaluation.evaluate import Evaluation
 from rnode_dyn.evaluation.protocol import BlockCost, Protocol
 
 _NAMES = {None: "", "uniform": ", uniform dequantized", "variational": ", variational bound"}
-"""What bits per dimension are, by how pixels were dequantized."""
+"""What bits per dimension and likelihoods are, by how pixels were dequantized."""
 
 
 def evaluation_text(evaluation: Evaluation) -> Group:
@@ -18,13 +18,13 @@ def evaluation_text(evaluation: Evaluation) -> Group:
 
 
 def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
-    e, name = evaluation, f"bits per dim{_NAMES[evaluation.protocol.dequantization]}"
-    rows = [(name, _with_error(e.bits_per_dim, e.bits_per_dim_stderr))]
+    e, known = evaluation, _NAMES[evaluation.protocol.dequantization]
+    rows = [(f"bits per dim{known}", _with_error(e.bits_per_dim, e.bits_per_dim_stderr))]
     if e.bits_per_dim_bin_centre is not None:
         centre = _with_error(e.bits_per_dim_bin_centre, e.bits_per_dim_bin_centre_stderr)
         rows.append(("bits per dim, bin centre", f"{centre}  (no likelihood of the pixels)"))
     nats = _with_error(e.log_likelihood_nats, e.log_likelihood_nats_stderr)
-    rows.append(("log-likelihood of a sample", f"{nats} nats"))
+    rows.append(("log-likelihood of a sample", f"{nats} nats{known}"))
     if e.log_likelihood_nats_standardised is not None:
         nats = _with_error(e.log_likelihood_nats_standardised, e.log_likelihood_nats_stderr)
         rows.append(("the same, in standardised units", f"{nats} nats"))

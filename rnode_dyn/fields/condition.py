@@ -167,7 +167,9 @@ def _check_labels(labels: Tensor, first: int, classes: int, wanted: str) -> None
         raise ValueError(f"condition has shape {tuple(labels.shape)}; this field takes {wanted}.")
     if labels.is_meta or within_transform() or is_exporting():
         return  # no number can be read
-    outside = labels[(labels < first) | (labels >= classes)]
+    # Of bytes, which do not compare with numbers below 0 as they should.
+    wide = labels.long()
+    outside = wide[(wide < first) | (wide >= classes)]
     if len(outside):
         raise ValueError(f"condition holds the label {int(outside[0])}; this field takes {wanted}.")
 

@@ -49,7 +49,9 @@ class GuidedField(nn.Module):
     ) -> Tensor:
         """Evaluate the field at time ``t``, state ``x`` (batch, *event) and labels (batch,)."""
         given = conditioned(self.field, condition, x)(t, x)
-        free = conditioned(self.field, torch.full_like(condition, NO_CLASS), x)(t, x)
+        free = conditioned(self.field, torch.full_like(condition, NO_CLASS, dtype=torch.int64), x)(
+            t, x
+        )
         return free + self.scale * (given - free)
 
 

@@ -1,5 +1,6 @@
 """Whether a run can go on with what has changed since it was left."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ def accept_changes(
     _refuse_another_training(
         [c for c in changes if not (same_steps and c.key == "data.batch_size")], folder
     )
+    _refuse_a_stage_that_is_over(checkpoint, changes, folder)
     difference = other_data(kept["data"], about["data"])
     if difference is not None:
         raise RunError(
@@ -62,6 +64,19 @@ def _refuse_another_training(changes: list[Change], folder: RunFolder) -> None:
             raise RunError(
                 f"{folder.path} cannot go on with {change}: it would be another training. "
                 "Leave it as it was, or begin a new run."
+            )
+
+
+def _refuse_a_stage_that_is_over(
+    checkpoint: dict[str, Any], changes: list[Change], folder: RunFolder
+) -> None:
+    reached = checkpoint["rnode_dyn"]["stage"]
+    for change in changes:
+        stage = re.match(r"train\.stage\.(\d+)\.", change.key)
+        if stage is not None and int(stage[1]) < reached:
+            raise RunError(
+                f"{folder.path} cannot go on with {change}: that stage is over, and nothing would "
+                f"come of it. Leave it as it was, or change train.stage.{reached}."
             )
 
 

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 from rnode_dyn.data.splits import Splits
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.build import governed_blocks
-from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.recipe.schema import Recipe, StageRecipe
 from rnode_dyn.running.plugged import Plugged
 from rnode_dyn.running.voice import Voice
 from rnode_dyn.runs.folder import RunFolder
@@ -45,20 +45,35 @@ def stage_trainers(
         voice: Where the run speaks.
     """
     logger, trainers = RunLogger(folder, plugged.loggers), []
+    earlier: list[pl.Callback] = []
     for number, stage in enumerate(recipe.train.stages):
-        extra = list(plugged.callbacks)
-        if stage.objective == "likelihood":
-            if recipe.train.micro_batch == "auto":
-                extra.append(PieceChoice(recipe.batch_size(stage), governed_blocks(recipe, model)))
-            governor = build_governor(recipe, model, splits, stage.batch_size, voice.tell)
-            extra += [] if governor is None else [governor]
-        extra.append(_save_points(recipe, folder, stop, about))
+        own = _of_solves(recipe, stage, model, splits, voice)
+        saves = _save_points(recipe, folder, stop, about, earlier)
+        extra = [*plugged.callbacks, *own, saves]
         trainers.append(make_trainer(recipe, number, folder, logger, voice.shown, extra))
+        earlier += own
     return trainers
 
 
+def _of_solves(
+    recipe: Recipe, stage: StageRecipe, model: MultiscaleFlow, splits: Splits, voice: Voice
+) -> list[pl.Callback]:
+    """What chooses how a stage's solves are made, where the recipe leaves that open."""
+    if stage.objective != "likelihood":
+        return []
+    own: list[pl.Callback] = []
+    if recipe.train.micro_batch == "auto":
+        own.append(PieceChoice(recipe.batch_size(stage), governed_blocks(recipe, model)))
+    governor = build_governor(recipe, model, splits, stage.batch_size, voice.tell)
+    return own if governor is None else [*own, governor]
+
+
 def _save_points(
-    recipe: Recipe, folder: RunFolder, stop: Stop, about: dict[str, Any]
+    recipe: Recipe,
+    folder: RunFolder,
+    stop: Stop,
+    about: dict[str, Any],
+    earlier: Sequence[pl.Callback],
 ) -> SavePoints:
     return SavePoints(
         folder,
@@ -66,6 +81,7 @@ def _save_points(
         every_minutes=recipe.train.checkpoint_every_minutes,
         stop=stop,
         about=about,
+        earlier=earlier,
     )
 
 

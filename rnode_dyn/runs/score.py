@@ -80,7 +80,7 @@ def score_samples(
     with seeded(device, seed):
         for rows in _shown(range(0, len(samples), batch_size), progress):
             part = slice(rows, rows + batch_size)
-            given = None if condition is None else condition[part].to(device)
+            given = None if condition is None else _given(model, condition[part]).to(device)
             solves = [_log_prob(model, event, samples[part], given) for _ in range(count)]
             found.append(torch.stack(solves))
     return _score(torch.cat(found, dim=1), event, exact=not _draws(model, event))
@@ -104,6 +104,13 @@ def _log_prob(model: MultiscaleFlow, event: Event, x: Tensor, condition: Tensor 
         x = UniformDequantization(event.levels)(x).to(weights.dtype)
     z, log_det, _ = model(x, **handed(model, condition))
     return (standard_normal_log_prob(z) + log_det).double().cpu()
+
+
+def _given(model: MultiscaleFlow, condition: Tensor) -> Tensor:
+    """Conditions in the weights' precision; what is standardised may need more bits until then."""
+    if model.preprocess_condition is not None or not condition.is_floating_point():
+        return condition
+    return condition.to(next(model.parameters(), torch.empty(0)).dtype)
 
 
 def _draws(model: MultiscaleFlow, event: Event) -> bool:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from rnode_dyn import (
     RK4,
+    Augmented,
     ConditionEmbedding,
     FixedStep,
     FlowDistribution,
@@ -20,6 +21,7 @@ from rnode_dyn import (
     UNetField,
 )
 from rnode_dyn.fields.condition import NO_CLASS
+from rnode_dyn.fields.guided import GuidedField
 from rnode_dyn.flows.share import Share, sharing
 from rnode_dyn.training.objectives.base import with_labels_left_out
 
@@ -157,6 +159,25 @@ def test_parts_of_a_step_leave_out_the_labels_that_it_would_at_once() -> None:
             rows = slice(start, start + size)
             parts.append(with_labels_left_out(flow, torch.zeros(size, 2), labels[rows]))
     assert torch.equal(parts[0], torch.cat(parts[1:]))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32])
+def test_labels_of_any_whole_numbers_are_labels(dtype: torch.dtype) -> None:
+    field = moved(MLPField(2, (8,), classes=200, label_dropout=0.5))
+    x, labels = torch.randn(3, 2), torch.tensor([0, 1, 100])
+    guided, t = GuidedField(field, 2.0), torch.tensor(0.5)
+    torch.testing.assert_close(guided(t, x, labels.to(dtype)), guided(t, x, labels))
+    left = with_labels_left_out(flow_of(field), x.repeat(9, 1), labels.to(dtype).repeat(9))
+    assert left is not None
+    assert set(left.tolist()) == {NO_CLASS, 0, 1, 100}
+
+
+def test_a_bound_trains_the_embedding_of_no_class_too() -> None:
+    field = moved(MLPField(3, (8,), classes=3, label_dropout=0.5))
+    augmented, labels = Augmented(RegularizedFlow(field), extra=1), torch.arange(32) % 3
+    Likelihood().loss(augmented, torch.randn(32, 2), condition=labels).value.backward()
+    (table,) = field.embedding.layers
+    assert table.weight.grad.abs().sum(1).gt(0).all()
 
 
 @pytest.mark.parametrize("objective", [Likelihood(), FlowMatching(), FlowMatching("minibatch-ot")])

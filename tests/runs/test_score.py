@@ -142,3 +142,15 @@ def test_conditions_that_are_none_are_refused(condition, error, words) -> None:
     flow = MultiscaleFlow((2,), [Scale([block])])
     with pytest.raises(error, match=words):
         score_samples(flow, Event((2,)), torch.zeros(2, 2), condition=condition)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_conditions_come_in_any_precision(double: bool) -> None:
+    block = RegularizedFlow(MLPField(2, (4,), condition=1), divergence=ExactDivergence())
+    flow = MultiscaleFlow((2,), [Scale([block])]).eval()
+    flow, x, c = flow.double() if double else flow, torch.randn(3, 2), torch.randn(3, 1)
+    found = [
+        score_samples(flow, Event((2,)), x.to(dtype), condition=c.to(dtype)).log_prob
+        for dtype in (torch.float32, torch.float64)
+    ]
+    torch.testing.assert_close(*found)

@@ -30,11 +30,29 @@ def test_a_longer_training_is_the_training_that_was_meant_to_be(
     assert history.endswith(": train.epochs = 2, before: 1")
 
 
-@pytest.mark.parametrize("ema", [None, 0.9])
-def test_an_end_within_an_epoch_can_be_put_off(ema: float | None, tmp_path: Path) -> None:
-    run(tiny(epochs=None, max_steps=3, ema=ema), tmp_path / "run")
+def holding(held_out: int, **train: object) -> Recipe:
+    """The tiny recipe with so many validation points."""
+    recipe = tiny(**train)
+    data = recipe.data.model_copy(update={"validation_size": held_out})
+    return recipe.model_copy(update={"data": data})
+
+
+def test_a_stage_that_is_over_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = [{"objective": "flow-matching", "max_steps": 2}, {"max_steps": 2}]
+    run_until(3, tiny(epochs=None, stage=stages), tmp_path / "run", monkeypatch)
+    with pytest.raises(RunError, match="that stage is over, and nothing would come of it"):
+        resume(tmp_path / "run", overrides=["train.stage.0.max_steps=9"])
+
+
+@pytest.mark.parametrize(("ema", "held_out"), [(None, 50), (0.9, 50), (0.9, 0)])
+def test_an_end_within_an_epoch_can_be_put_off(
+    ema: float | None, held_out: int, tmp_path: Path
+) -> None:
+    run(holding(held_out, epochs=None, max_steps=3, ema=ema), tmp_path / "run")
     resume(tmp_path / "run", overrides=["train.max_steps=6"])
-    whole = run(tiny(epochs=None, max_steps=6, ema=ema), tmp_path / "whole")
+    whole = run(holding(held_out, epochs=None, max_steps=6, ema=ema), tmp_path / "whole")
     assert same_weights(whole.folder, tmp_path / "run")
     mine, theirs = (
         read_checkpoint(RunFolder(path).last_checkpoint).get("current_model_state", {})

@@ -247,6 +247,7 @@ class StepGovernor(pl.Callback):
             "returns": self.returns,
             "least": self._least,
             "rest": self._rest,
+            "looked_at": self._looked_at,
             "sound": self._sound,
         }
 
@@ -257,6 +258,7 @@ class StepGovernor(pl.Callback):
         self.gap, self.returns = state_dict["gap"], state_dict["returns"]
         self._least, self._rest = state_dict["least"], state_dict["rest"]
         self._sound = state_dict["sound"]
+        self._looked_at = state_dict.get("looked_at", 0)  # older versions had none
         self._goes_on = True
 
 

@@ -66,8 +66,9 @@ class Keeper(ModelCheckpoint):
 
     def keep_the_last(self, trainer: pl.Trainer) -> None:
         """Save the last weights as the best, where nothing is held out that would tell."""
-        for path in (self.folder.best_checkpoint, self.folder.last_checkpoint):
-            trainer.save_checkpoint(path)
+        trainer.save_checkpoint(self.folder.best_checkpoint)
+        with self._trained_weights(trainer.lightning_module):
+            trainer.save_checkpoint(self.folder.last_checkpoint)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save nothing here, where Lightning would: weights may have been averaged by now."""

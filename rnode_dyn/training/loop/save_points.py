@@ -1,6 +1,7 @@
 """When a training is saved apart from its validations, and what it needs to go on bit for bit."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -28,6 +29,8 @@ class SavePoints(pl.Callback):
         every_minutes: Minutes between two saves; ``None``: no matter how many.
         stop: Whether the run has been asked to stop.
         about: What the checkpoints tell of the run, for whoever goes on with it.
+        earlier: Callbacks of stages before, of which Lightning keeps nothing: what they found for
+            the flow's solves holds in this stage, and is told at the end.
     """
 
     def __init__(
@@ -38,7 +41,9 @@ class SavePoints(pl.Callback):
         every_minutes: float | None = None,
         stop: Stop | None = None,
         about: dict[str, Any] | None = None,
+        earlier: Sequence[pl.Callback] = (),
     ) -> None:
+        self.earlier = tuple(earlier)
         self.folder, self.stop, self.about = folder, stop, about or {}
         self.every_steps, self.every_minutes = every_steps, every_minutes
         self._saved_step: int | None = None
@@ -125,6 +130,7 @@ class SavePoints(pl.Callback):
                 "place": vars(place),
                 "rows": _rows(trainer),
                 "random": random_states(),
+                "earlier": [_plain(callback.state_dict()) for callback in self.earlier],
             },
         )
         if _DATA in checkpoint:  # which Lightning has asked for its place by the same counts
@@ -135,6 +141,8 @@ class SavePoints(pl.Callback):
     ) -> None:
         """Go on at the place that was kept."""
         kept, self._goes_on = kept_beside(checkpoint), True
+        for callback, found in zip(self.earlier, kept.get("earlier", ()), strict=False):
+            callback.load_state_dict(found)
         if "place" in kept:
             place = Place(**kept["place"]).accumulating(trainer.accumulate_grad_batches)
             wind_to(checkpoint, place, ended=0 < trainer.max_steps <= checkpoint["global_step"])
@@ -160,6 +168,11 @@ class SavePoints(pl.Callback):
     def _leave(self) -> None:
         if self.stop is not None:
             self.stop.saves = False
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """A callback's state without the weights that it would go back to: its stage is over."""
+    return {name: None if isinstance(part, dict) else part for name, part in state.items()}
 
 
 def _rows(trainer: pl.Trainer) -> int | None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rnode_dyn.data.splits import Event
 from rnode_dyn.fields.condition import NO_CLASS, ConditionEmbedding
+from rnode_dyn.flows.augmented_flow import Augmented
 from rnode_dyn.flows.given import check_kind
 from rnode_dyn.flows.multiscale import MultiscaleFlow, as_multiscale
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -81,7 +82,7 @@ def as_trained(model: nn.Module, u: Tensor, event: Event | None) -> tuple[Multis
 
 
 def with_labels_left_out(
-    model: MultiscaleFlow, u: Tensor, condition: Tensor | None
+    model: MultiscaleFlow | Augmented, u: Tensor, condition: Tensor | None
 ) -> Tensor | None:
     """Return labels, some of them that of no class, as often as the fields' embeddings say.
 
@@ -103,7 +104,8 @@ def with_labels_left_out(
     if condition is None or not any(rates) or not any(b.training for b in model.blocks):
         return condition
     left_out = drawn(_one_number_each, u, axis=0) < max(rates)
-    return condition.masked_fill(left_out.to(condition.device), NO_CLASS)
+    # Bytes have no place for the label of no class.
+    return condition.long().masked_fill(left_out.to(condition.device), NO_CLASS)
 
 
 def _one_number_each(like: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ class Likelihood(Objective):
     def _loss_of_bound(
         self, model: Augmented, u: Tensor, event: Event | None, condition: Tensor | None
     ) -> Loss:
+        condition = with_labels_left_out(model, u, condition)
         bound, penalties, weighted = model(u, condition)
         if self.regularizers is not None:
             weighted = self._weigh(penalties, torch.zeros_like(bound))

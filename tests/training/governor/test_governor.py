@@ -147,6 +147,34 @@ def test_resuming_repeats_bit_for_bit(
         assert logged(resumed.folder, name) == logged(whole.folder, name)
 
 
+def test_resuming_between_the_parts_of_steps_looks_no_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {"every": 2, "points": 16, "max_steps": 4}
+    recipe = governed(table, epochs=None, max_steps=6, accumulate=2, checkpoint_every_steps=1)
+    whole = run(recipe, tmp_path / "whole")
+    run_until(4, recipe, tmp_path / "part", monkeypatch)
+    resumed = resume(tmp_path / "part")
+    assert logged(resumed.folder, "governor/gap") == logged(whole.folder, "governor/gap")
+
+
+def test_steps_that_an_earlier_stage_found_hold_after_resuming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_stiff(monkeypatch, 4.0)
+    matching = {"objective": "flow-matching", "max_steps": 2}
+    stages = [{"max_steps": 2}, matching, {"max_steps": 2}]
+    table = {"every": 2, "points": 16, "max_steps": 8}
+    for name, stage in (("ended", stages[:2]), ("went on", stages)):
+        recipe = governed(table, epochs=None, stage=stage, micro_batch="auto")
+        whole = run(recipe, tmp_path / name / "whole")
+        run_until(3, recipe, tmp_path / name / "part", monkeypatch)
+        resumed = resume(tmp_path / name / "part")
+        assert same_weights(whole.folder, resumed.folder)
+        for figure in ("governor_steps", "governor_gap", "governor_returns", "micro_batch"):
+            assert resumed.summary[figure] == whole.summary[figure]
+
+
 @pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
 def test_other_precisions_are_governed_too(precision: str, tmp_path: Path) -> None:
     result = run(governed(precision=precision, epochs=None, max_steps=3), tmp_path / "run")
