@@ -55,6 +55,9 @@ def score_command(
 
     if output.suffix.lower() not in _SUFFIXES:
         raise typer.BadParameter(f"--output is {output}: its name must end in {_SUFFIXES[0]}")
+    if output.is_dir() or (output.exists() and samples.exists() and output.samefile(samples)):
+        what = "a folder" if output.is_dir() else "where the samples are"
+        raise typer.BadParameter(f"--output is {output}, {what}: write the name of another file")
     folder = find_run(run_path)
     folder.checkpoint(checkpoint)
     announce(recipe_of(folder), folder)

@@ -78,14 +78,31 @@ def _archive(path: Path) -> np.ndarray:
 
 
 def _text(path: Path) -> np.ndarray:
-    with path.open(encoding="utf-8") as file:
-        first = file.readline().split(",")
-    return np.loadtxt(path, delimiter=",", skiprows=0 if _are_numbers(first) else 1, ndmin=2)
+    # With its mark, which some programs put in front, the first number would not be one.
+    with path.open(encoding="utf-8-sig") as file:
+        skipped = int(_are_names(path, file.readline().strip().split(",")))
+        file.seek(0)
+        return np.loadtxt(file, delimiter=",", skiprows=skipped, ndmin=2)
 
 
-def _are_numbers(words: list[str]) -> bool:
+def _are_names(path: Path, words: list[str]) -> bool:
+    """Whether a first line names columns; a sample in it must not be lost, nor a name be one.
+
+    Raises:
+        DataError: if it could be either.
+    """
+    numbered = len(words) > 1 and words == [str(column) for column in range(len(words))]
+    if numbered or len({_is_number(word) for word in words}) == 2:
+        raise DataError(
+            f"{path} begins with {','.join(words)}, which could be a sample or names of columns: "
+            "write names in words, or numbers alone with a decimal point."
+        )
+    return not _is_number(words[0])
+
+
+def _is_number(word: str) -> bool:
     try:
-        list(map(float, words))
+        float(word)
     except ValueError:
         return False
     return True

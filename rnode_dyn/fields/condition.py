@@ -85,12 +85,22 @@ class ConditionEmbedding(nn.Module):
         return self.label_dropout > 0
 
     def embed(self, condition: Tensor) -> Tensor:
-        """Embed conditions that have been checked."""
+        """Embed conditions that have been checked; labels that cannot be read become NaN if bad."""
         if self.classes is None:
             return self.layers(condition)
         # The row of no class is the last, where −1 comes to.
         labels = condition.long()
-        return self.layers(labels.remainder(self.classes + 1) if self.knows_no_class else labels)
+        known = labels.remainder(self.classes + 1) if self.knows_no_class else labels
+        rows = self.layers(known)
+        if not _hides_numbers():
+            return rows
+        # Another class's row would be taken, by the remainder or by ONNX for a negative label.
+        is_label = (labels >= self._first_label) & (labels < self.classes)
+        return torch.where(is_label[:, None], rows, torch.nan)
+
+    @property
+    def _first_label(self) -> int:
+        return NO_CLASS if self.knows_no_class else 0
 
     def check(self, condition: object) -> None:
         """Refuse what is no condition of this kind, as :meth:`forward` does."""
@@ -101,8 +111,7 @@ class ConditionEmbedding(nn.Module):
         if self.classes is None:
             self._check_vectors(condition)
         else:
-            first = NO_CLASS if self.knows_no_class else 0
-            _check_labels(condition, first, self.classes, self.wanted)
+            _check_labels(condition, self._first_label, self.classes, self.wanted)
 
     def _check_vectors(self, condition: Tensor) -> None:
         if not condition.is_floating_point():
@@ -141,6 +150,10 @@ class ConditionEmbedding(nn.Module):
         return f"{kind}, width={self.width}{dropout}"
 
 
+def _hides_numbers() -> bool:
+    return within_transform() or is_exporting()
+
+
 def _count(name: str, value: Any) -> int | None:
     return None if value is None else whole("ConditionEmbedding", name, value)
 
@@ -165,7 +178,7 @@ def _check_labels(labels: Tensor, first: int, classes: int, wanted: str) -> None
         raise TypeError(f"condition is {labels.dtype}; this field takes {wanted}.")
     if labels.dim() != 1:
         raise ValueError(f"condition has shape {tuple(labels.shape)}; this field takes {wanted}.")
-    if labels.is_meta or within_transform() or is_exporting():
+    if labels.is_meta or _hides_numbers():
         return  # no number can be read
     # Of bytes, which do not compare with numbers below 0 as they should.
     wide = labels.long()

@@ -87,8 +87,9 @@ class UNetField(nn.Module):
 
     Every level has a residual block on the way down and one on the way up, which also sees what
     the way down had there (Ronneberger et al. 2015); each level halves the sides and, unless told
-    otherwise, doubles the channels. Groups of channels are normalised (Wu & He 2018) within each sample, so that samples
-    do not see each other. The last layer starts at zero, and the flow as the identity.
+    otherwise, doubles the channels. Groups of channels are normalised (Wu & He 2018) within each
+    sample, so that samples do not see each other. The last layer starts at zero, and the flow as
+    the identity.
 
     Args:
         channels: Channels of the state, ``x`` being ``(batch, channels, height, width)``.

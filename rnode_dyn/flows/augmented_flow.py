@@ -6,6 +6,7 @@ from typing import NamedTuple, NoReturn
 import torch
 from torch import Tensor, nn
 
+from rnode_dyn.fields.condition import check_rows
 from rnode_dyn.fields.mlp import MLPField
 from rnode_dyn.flows.conditions import refuse_extra, takes_condition
 from rnode_dyn.flows.distribution import standard_normal_log_prob
@@ -109,6 +110,8 @@ class Augmented(nn.Module):
         self._refuse_estimates(count)
         joint, noise = self.joined(x, count)
         flow = as_multiscale(self.flow, joint.shape[2:])
+        if isinstance(condition, Tensor):
+            check_rows(condition, x)
         # What is no tensor is the field's to refuse.
         rows = torch.cat([condition] * count) if isinstance(condition, Tensor) else condition
         result, weighted = flow.forward_weighted(joint.flatten(0, 1), rows)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnode_dyn.fields.conditioned import conditioned
 from rnode_dyn.flows.conditions import handed
-from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.multiscale import MultiscaleFlow, as_multiscale
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.numerics.algorithms.classic import Midpoint
 from rnode_dyn.numerics.numbers import whole
@@ -18,7 +18,7 @@ from rnode_dyn.numerics.stepping.fixed import FixedStep
 
 @torch.no_grad()
 def inpaint(
-    flow: MultiscaleFlow,
+    flow: MultiscaleFlow | RegularizedFlow,
     x: Tensor,
     known: Tensor,
     steps: int = 40,
@@ -59,6 +59,7 @@ def inpaint(
         >>> drawn.shape, drawn[:, 0]
         (torch.Size([3, 2]), tensor([1., 1., 1.]))
     """
+    flow = as_multiscale(flow, x.shape[1:])
     block, mask = _only_block(flow), _mask(known, x)
     whole("inpaint", "steps", steps)
     whole("inpaint", "repeats", repeats)
@@ -107,17 +108,25 @@ def _noisier(state: Tensor, early: float, late: float) -> Tensor:
 
 
 def _only_block(flow: MultiscaleFlow) -> RegularizedFlow:
-    if len(flow.blocks) != 1:
+    stations = list(flow.walk())
+    if len(stations) != 1:
         raise ValueError(
             f"inpainting puts known coordinates on the straight path through one block, and this "
             f"flow has {len(flow.blocks)}: take one with scales = 1 and blocks = 1."
         )
-    return flow.blocks[0]
+    if stations[0].shape != flow.event_shape:
+        raise ValueError(
+            f"inpainting puts known coordinates into the block itself, which sees states of shape "
+            f"{stations[0].shape} of samples of shape {flow.event_shape}: take a flow whose block "
+            "comes before any squeeze or split."
+        )
+    return stations[0].flow
 
 
 def _mask(known: Tensor, x: Tensor) -> Tensor:
-    if known.dtype is not torch.bool:
-        raise TypeError(f"known is {known.dtype}; write a boolean tensor, such as known > 0.")
+    if not isinstance(known, Tensor) or known.dtype is not torch.bool:
+        kind = getattr(known, "dtype", type(known).__name__)
+        raise TypeError(f"known is {kind}; write a boolean tensor, such as known > 0.")
     if tuple(known.shape) not in (tuple(x.shape), tuple(x.shape[1:])):
         raise ValueError(
             f"known has shape {tuple(known.shape)} for samples of shape {tuple(x.shape)}: write "

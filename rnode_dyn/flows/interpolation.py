@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from rnode_dyn.flows.conditions import handed
-from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.multiscale import MultiscaleFlow, as_multiscale
+from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.numerics.numbers import whole
 
 
 @torch.no_grad()
 def interpolate(
-    flow: MultiscaleFlow,
+    flow: MultiscaleFlow | RegularizedFlow,
     start: Tensor,
     end: Tensor,
     count: int = 8,
@@ -46,9 +46,9 @@ def interpolate(
             f"start has shape {tuple(start.shape)} and end {tuple(end.shape)}: give one of each "
             "for every way."
         )
-    given = handed(flow, condition)
-    ends = [flow(x, **given).z for x in (start, end)]
-    return between_latents(flow, ends[0], ends[1], count, condition)
+    model = as_multiscale(flow, start.shape[1:])
+    ends = [model(x, condition).z for x in (start, end)]
+    return between_latents(model, ends[0], ends[1], count, condition)
 
 
 @torch.no_grad()

@@ -64,8 +64,9 @@ def export_flow(
     The graph has the solver's steps written out one after another, so that they have to be fixed.
     It takes batches of any size, and is what the flow computes in evaluation mode; before anything
     is written the two are compared. ``log_prob`` takes x, and ``sample`` takes z ~ N(0, I),
-    ``(batch, dimension)``; a conditional flow's take the condition next. Where the divergence is
-    Hutchinson's, ``log_prob`` takes its noise too, ``(batch, width)``, and is an estimate then.
+    ``(batch, dimension)``; a conditional flow's take the condition next, and of a label that is no
+    class the results are NaN. Where the divergence is Hutchinson's, ``log_prob`` takes its noise
+    too, ``(batch, width)``, and is an estimate then.
 
     Args:
         flow: The flow.
@@ -175,6 +176,12 @@ def _as_exported(
     if isinstance(flow, RegularizedFlow) and event_shape is None:
         raise ValueError("event_shape is missing: a single block does not know it; write (2,).")
     shape = event_shape if event_shape is not None else getattr(flow, "event_shape", ())
+    own = getattr(flow, "event_shape", shape)
+    if tuple(shape) != tuple(own):
+        raise ValueError(
+            f"event_shape is {tuple(shape)}, and the flow takes samples of shape {tuple(own)}: "
+            "leave it out."
+        )
     model = copy.deepcopy(as_multiscale(flow, tuple(shape))).cpu().eval()
     refuse_extra([model], condition)
     if condition is None and takes_condition(model):

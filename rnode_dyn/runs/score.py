@@ -16,7 +16,6 @@ from rnode_dyn.data.splits import Event
 from rnode_dyn.fields.condition import check_rows
 from rnode_dyn.flows.conditions import handed, refuse_extra
 from rnode_dyn.flows.distribution import standard_normal_log_prob
-from rnode_dyn.flows.divergence import HutchinsonDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.standardize import standardizing
 from rnode_dyn.numerics.numbers import whole
@@ -59,7 +58,7 @@ def score_samples(
         event: What one sample looks like.
         x: Samples ``(n, *event.shape)``: floats, or whole-numbered pixels where there are levels.
         probes: Solves a sample, each with noise of its own, which are averaged; where neither the
-            divergence nor the pixels draw noise one is enough, and taken.
+            log-determinant nor the pixels draw noise one is enough, and taken.
         batch_size: Samples that are solved for at once.
         seed: Seed of the noise.
         condition: Of a conditional flow, a row a sample.
@@ -72,15 +71,14 @@ def score_samples(
     samples, count = checked(model, event, x), whole("score", "probes", probes)
     whole("score", "batch_size", batch_size)
     refuse_extra([model], condition)
-    if condition is not None:
-        check_rows(condition, samples)
+    condition = None if condition is None else _conditions(model, condition, samples)
     count = count if _draws(model, event) else 1
     device = next(model.parameters(), torch.empty(0)).device
     found: list[Tensor] = []
     with seeded(device, seed):
         for rows in _shown(range(0, len(samples), batch_size), progress):
             part = slice(rows, rows + batch_size)
-            given = None if condition is None else _given(model, condition[part]).to(device)
+            given = None if condition is None else condition[part].to(device)
             solves = [_log_prob(model, event, samples[part], given) for _ in range(count)]
             found.append(torch.stack(solves))
     return _score(torch.cat(found, dim=1), event, exact=not _draws(model, event))
@@ -106,17 +104,10 @@ def _log_prob(model: MultiscaleFlow, event: Event, x: Tensor, condition: Tensor 
     return (standard_normal_log_prob(z) + log_det).double().cpu()
 
 
-def _given(model: MultiscaleFlow, condition: Tensor) -> Tensor:
-    """Conditions in the weights' precision; what is standardised may need more bits until then."""
-    if model.preprocess_condition is not None or not condition.is_floating_point():
-        return condition
-    return condition.to(next(model.parameters(), torch.empty(0)).dtype)
-
-
 def _draws(model: MultiscaleFlow, event: Event) -> bool:
     """Whether a score has noise in it."""
-    estimates = (isinstance(b.active_divergence, HutchinsonDivergence) for b in model.blocks)
-    return event.levels is not None or any(estimates)
+    noisy = (block.estimated_by is not None for block in model.blocks)
+    return event.levels is not None or any(noisy)
 
 
 def _shown(starts: Iterable[int], progress: bool) -> Iterator[int]:
@@ -138,13 +129,36 @@ def checked(model: MultiscaleFlow, event: Event, x: object) -> Tensor:
     """
     if not isinstance(x, Tensor | np.ndarray):
         raise TypeError(f"x is a {type(x).__name__}; write an array or a tensor of samples.")
-    samples = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x
+    samples = _as_tensor(x) if isinstance(x, np.ndarray) else x
     shape, wanted = tuple(samples.shape), ", ".join(map(str, event.shape))
     if shape[1:] != event.shape or len(shape) != 1 + len(event.shape):
         raise ValueError(f"samples have shape {shape}; this flow scores (n, {wanted}).")
     if not len(samples):
         raise ValueError("there is no sample to score: the array is empty.")
     return _continuous(model, samples) if event.levels is None else _pixels(samples, event.levels)
+
+
+def _as_tensor(x: np.ndarray) -> Tensor:
+    """Copy an array whose bytes torch cannot share: in another machine's order, or read only."""
+    native = np.require(x, x.dtype.newbyteorder("="), ["C", "W"])
+    return torch.from_numpy(native)
+
+
+def _conditions(model: MultiscaleFlow, condition: Tensor, samples: Tensor) -> Tensor:
+    """Return conditions in the precision that the flow takes beside these samples."""
+    check_rows(condition, samples)
+    if not condition.is_floating_point():
+        return condition
+    bad = ~condition.isfinite().reshape(len(condition), -1).all(1)
+    if bool(bad.any()):
+        raise ValueError(
+            f"{int(bad.sum())} conditions have numbers that are not finite, the first is that of "
+            f"sample {int(bad.nonzero()[0])} (counted from 0)."
+        )
+    # What is standardised may need 64 bits until it is.
+    if model.preprocess_condition is not None:
+        return condition.double()
+    return condition.to(next(model.parameters(), torch.empty(0)).dtype)
 
 
 def _continuous(model: MultiscaleFlow, samples: Tensor) -> Tensor:

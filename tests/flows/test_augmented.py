@@ -198,3 +198,11 @@ def test_what_it_is_not(act: Callable[[], object], said: str) -> None:
 
 def test_it_says_that_it_has_a_bound() -> None:
     assert "lower bound on log p(x)" in repr(augmented_flow())
+
+
+def test_conditions_of_another_count_are_refused_by_their_own_shape() -> None:
+    augmented = Augmented(RegularizedFlow(MLPField(3, condition=1), SOLVER), 1, samples=1)
+    for rows in (torch.zeros(3, 1), torch.tensor(1.0)):
+        said = rf"shape {tuple(rows.shape)} for 5 samples".replace("(", r"\(").replace(")", r"\)")
+        with pytest.raises(ValueError, match=said):
+            augmented.log_prob_bound(torch.zeros(5, 2), condition=rows)

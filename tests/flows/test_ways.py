@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from rnode_dyn import (
     AdaptiveStep,
+    ConvField,
     Dopri5,
+    FixedStep,
     FlowDistribution,
     LogitTransform,
     MLPField,
@@ -105,6 +107,7 @@ def test_masks_may_differ_from_sample_to_sample() -> None:
     ("known", "error", "message"),
     [
         (torch.ones(2), TypeError, "known is torch.float32; write a boolean"),
+        ([True, False], TypeError, "known is list; write a boolean"),
         (torch.ones(3, dtype=torch.bool), ValueError, r"known has shape \(3,\)"),
     ],
 )
@@ -119,3 +122,27 @@ def test_several_blocks_and_no_steps_are_refused() -> None:
         inpaint(flow_of(MLPField(2), MLPField(2)), x, known)
     with pytest.raises(ValueError, match="steps is 0"):
         inpaint(flow_of(MLPField(2)), x, known, steps=0)
+
+
+def test_a_block_alone_is_the_flow_of_it_alone() -> None:
+    block = RegularizedFlow(ConvField(1, (4,)), Solver(Dopri5(), FixedStep(0.5)))
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    flow, ends = MultiscaleFlow((1, 4, 4), [Scale([block])]), torch.randn(2, 3, 1, 4, 4)
+    torch.testing.assert_close(interpolate(block, *ends), interpolate(flow, *ends))
+    known = torch.zeros(1, 4, 4, dtype=torch.bool)
+    assert inpaint(block, ends[0], known, steps=2).shape == (3, 1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "scales",
+    [
+        lambda block: [Scale([], [block], squeeze=True)],
+        lambda block: [Scale([], split=True), Scale([block])],
+    ],
+)
+def test_a_block_that_sees_other_coordinates_is_refused(scales) -> None:
+    """Its field, which takes any shape, would be that of other states."""
+    flow = MultiscaleFlow((2, 4, 4), scales(RegularizedFlow(lambda t, x: -x)))
+    with pytest.raises(ValueError, match="before any squeeze or split"):
+        inpaint(flow, torch.zeros(1, 2, 4, 4), torch.zeros(2, 4, 4, dtype=torch.bool))

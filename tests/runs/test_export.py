@@ -128,6 +128,7 @@ def test_an_adaptive_solver_is_refused_by_name(tmp_path):
         ("flow.pt2", {"function": "score"}, '"log_prob" or "sample"'),
         ("flow.pt2", {"condition": torch.zeros(1, 2)}, "no part of this flow takes one"),
         ("flow.pt2", {"step": 0.0}, "FixedStep"),
+        ("flow.pt2", {"event_shape": (2,)}, r"takes samples of shape \(3,\): leave it out"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(tmp_path, name, options, said):
@@ -139,6 +140,15 @@ def test_what_cannot_be_is_refused_in_a_sentence(tmp_path, name, options, said):
 def test_a_conditional_flow_asks_for_conditions(tmp_path):
     with pytest.raises(ValueError, match="the flow is conditional: write condition="):
         export_flow(built(classes=5), tmp_path / "flow.pt2")
+
+
+@pytest.mark.slow
+def test_a_label_that_is_no_class_has_no_density_in_a_graph(tmp_path):
+    """The graph cannot refuse it, and took another class's row."""
+    flow, labels = built(classes=5, label_dropout=0.1), torch.tensor([-2, -1, 4, 5, 6])
+    export_flow(flow, tmp_path / "flow.pt2", condition=torch.arange(5))
+    found = torch.export.load(tmp_path / "flow.pt2").module()(torch.ones(5, 3), labels)
+    assert found.isnan().tolist() == [True, False, False, True, True]
 
 
 class Branching(nn.Module):

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
 from rnode_dyn import (
+    DataError,
     ExactDivergence,
     MLPField,
     MultiscaleFlow,
+    Quadrature,
     RegularizedFlow,
     Run,
     Scale,
@@ -23,6 +26,7 @@ from rnode_dyn import (
 )
 from rnode_dyn.cli.app import app
 from rnode_dyn.data import Event
+from rnode_dyn.data.reading import read_samples
 from rnode_dyn.runs.score import score_samples
 
 SMALL = ["train.max_steps=2", "data.train_size=64", "data.validation_size=20", "data.test_size=20"]
@@ -154,3 +158,58 @@ def test_conditions_come_in_any_precision(double: bool) -> None:
         for dtype in (torch.float32, torch.float64)
     ]
     torch.testing.assert_close(*found)
+
+
+def test_random_nodes_are_noise_too() -> None:
+    field = MLPField(2, (4,))
+    for parameter in field.parameters():
+        nn.init.normal_(parameter)
+    nodes = Quadrature("stratified", nodes=2)
+    block = RegularizedFlow(field, divergence=ExactDivergence(), eval_quadrature=nodes)
+    flow = MultiscaleFlow((2,), [Scale([block])]).eval()
+    assert bool((score_samples(flow, Event((2,)), torch.zeros(2, 2)).stderr > 0).all())
+
+
+def test_conditions_come_in_any_precision_and_are_finite() -> None:
+    block = RegularizedFlow(MLPField(2, (4,), condition=1), divergence=ExactDivergence())
+    flow, x = MultiscaleFlow((2,), [Scale([block])]), torch.zeros(2, 2)
+    given = torch.ones(2, 1)
+    wanted = score_samples(flow, Event((2,), columns=1), x, condition=given).log_prob
+    found = score_samples(flow, Event((2,), columns=1), x, condition=given.double()).log_prob
+    assert torch.equal(found, wanted)
+    given[1] = torch.nan
+    with pytest.raises(ValueError, match=r"1 conditions .* sample 1"):
+        score_samples(flow, Event((2,), columns=1), x, condition=given)
+
+
+def test_arrays_may_be_in_another_machines_order_and_read_only(plane: Run) -> None:
+    x = np.ones((3, 2))
+    other = x.astype(">f8")
+    other.setflags(write=False)
+    assert torch.equal(plane.score(other).log_prob, plane.score(x).log_prob)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [("\ufeff1.0,2.0\n3,4\n", 2), ("a,b\n3,4\n", 1), ("0,1\n3.0,4.0\n", 0), ("1,\n3,4\n", 0)],
+)
+def test_no_sample_of_a_text_is_lost_and_no_name_is_one(
+    tmp_path: Path, text: str, rows: int
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text, encoding="utf-8")
+    if rows:
+        assert len(read_samples(path, Event((2,))).samples) == rows
+        return
+    with pytest.raises(DataError, match="a sample or names of columns"):
+        read_samples(path, Event((2,)))
+
+
+def test_scores_are_not_written_over_the_samples(plane: Run, tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.ones((3, 2)))
+    for output in (path, tmp_path / "there.npy"):
+        (tmp_path / "there.npy").mkdir(exist_ok=True)
+        code, said = command("score", plane.folder.path, path, "--output", output)
+        assert code == 2, said
+    assert np.load(path).shape == (3, 2)

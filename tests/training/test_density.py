@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from rnode_dyn import FlowDensity
+from rnode_dyn import DataWarning, FlowDensity
 
 SMALL = {"hidden": (8,), "epochs": 2, "steps": 2, "random_state": 0}
 
@@ -56,3 +57,41 @@ def test_it_stands_in_a_search_and_a_pipeline() -> None:
 def test_an_objective_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match='write "flow-matching" or "likelihood"'):
         FlowDensity(objective="matching").fit(rows())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"steps": 2.5},
+        {"hidden": 8},
+        {"hidden": (8, 0)},
+        {"learning_rate": 0},
+    ],
+)
+def test_parameters_that_are_none_are_refused_and_leave_the_fit(wrong: dict) -> None:
+    density = FlowDensity(**SMALL).fit(rows(40))
+    before = density.score(rows(40))
+    with pytest.raises((TypeError, ValueError), match=f"{next(iter(wrong))} is .*; write"):
+        density.set_params(**wrong).fit(rows(40)[:, :1])
+    assert density.score(rows(40)) == before
+
+
+def test_a_fit_that_diverges_is_none() -> None:
+    density = FlowDensity(**SMALL).fit(rows(40))
+    with pytest.raises(ValueError, match="learning_rate=1e\\+30 diverges"):
+        density.set_params(learning_rate=1e30, epochs=5).fit(rows(40)[:, :1])
+    for score in (density.score, density.score_samples, lambda _: density.sample()):
+        with pytest.raises(NotFittedError):
+            score(rows(40))
+
+
+def test_a_constant_column_is_told() -> None:
+    with pytest.warns(DataWarning, match="column 1 .*no density"):
+        FlowDensity(**SMALL).fit(rows(40) * [1, 0])
+
+
+def test_no_samples_cannot_be_drawn() -> None:
+    with pytest.raises(ValueError, match="n_samples is 0"):
+        FlowDensity(**SMALL).fit(rows(40)).sample(0)

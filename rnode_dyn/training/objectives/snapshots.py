@@ -23,6 +23,7 @@ from rnode_dyn.training.objectives.coupling import partners, squared_distances
 
 Pairs = Literal["independent", "minibatch-ot"]
 Paths = Literal["straight", "spline"]
+_BLURS = 1e-2
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,14 @@ class Snapshots:
         Raises:
             TypeError: if the flow is of another kind, or a snapshot is no floating tensor.
             ValueError: if there are not as many as times, or their shapes do not fit; or the flow
-                has several blocks or takes a condition.
+                has several blocks or takes a condition; or its precision cannot tell times apart.
         """
         self._check_count(snapshots)
         _check_snapshots(snapshots, flow)
         block, enter = _only_block(flow, snapshots[0].shape[1:])
         with torch.no_grad():
             chains = self.chained([enter(x).z for x in snapshots])
+            _check_resolved(self.times, chains)
             time, place, velocity = self.drawn_from(chains)
         lengths = _lengths(self.times, chains).repeat_interleave(chains.shape[1])
         error = at_times(block.field, time, place) - velocity
@@ -179,7 +181,17 @@ def _only_block(
 
 
 def _lengths(times: Sequence[float], like: Tensor) -> Tensor:
-    return like.new_tensor(times).diff()
+    return torch.tensor(times, dtype=torch.float64).diff().to(like)
+
+
+def _check_resolved(times: Sequence[float], like: Tensor) -> None:
+    """Refuse times that the field's precision cannot tell apart within an interval."""
+    rounding = torch.finfo(like.dtype).eps * max(map(abs, times))
+    if rounding > _BLURS * min(b - a for a, b in pairwise(times)):
+        raise ValueError(
+            f"times are {times}, which {like.dtype} cannot tell apart within an interval: count "
+            "them from the first on, and scale them to about 1."
+        )
 
 
 def _checked_times(given: Any) -> tuple[float, ...]:

@@ -166,3 +166,12 @@ def flow(**arguments: Any) -> RegularizedFlow:
 def test_wrong_snapshots(model: Any, given: Any, said: str) -> None:
     with pytest.raises((TypeError, ValueError), match=said):
         Snapshots(TIMES).loss(model(), given())
+
+
+def test_times_that_the_precision_cannot_tell_apart_are_refused() -> None:
+    """Seconds since 1970: in float32 the interval of 60 s is 0, and one of 100 s is 128 s."""
+    seconds = [1.7e9, 1.7e9 + 100]
+    points = [x.double() for x in shifted(0.0, 1.0)]
+    with pytest.raises(ValueError, match=r"torch.float32 cannot tell apart"):
+        Snapshots(seconds).loss(flow().float(), [x.float() for x in points])
+    assert torch.isfinite(Snapshots(seconds).loss(flow().double(), points).value)
