@@ -42,6 +42,7 @@ from .flows.solver_estimates import Stiffness as Stiffness
 from .flows.standardize import Standardize as Standardize
 from .flows.taylor import TaylorDerivative as TaylorDerivative
 from .flows.trajectory_polynomial import TrajectoryPolynomial as TrajectoryPolynomial
+from .flows.three_bells import ThreeBells as ThreeBells
 from .flows.transforms import Compose as Compose
 from .flows.transforms import LogitTransform as LogitTransform
 from .flows.transforms import Shift as Shift

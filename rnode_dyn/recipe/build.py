@@ -18,6 +18,7 @@ from rnode_dyn.flows.end_time import EndTime, as_float
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.standardize import Standardize, standardizing
+from rnode_dyn.flows.three_bells import ThreeBells
 from rnode_dyn.flows.transforms import Compose, LogitTransform, Shift, Squeeze, Transform
 from rnode_dyn.flows.variational import VariationalDequantization
 from rnode_dyn.recipe.block_parts import ALGORITHMS as ALGORITHMS
@@ -345,16 +346,25 @@ def _build_dequantization(recipe: Recipe, event: Event) -> Transform | None:
 
 def _build_shades(recipe: Recipe, event: Event) -> Transform | None:
     """What takes the unit cube to where a flow begins."""
-    alpha = recipe.model.logit_alpha
-    if alpha is None:
+    alpha, bells = recipe.model.logit_alpha, recipe.model.bells
+    if alpha is None and bells is None:
         return None
     if event.levels is None:
         raise _problem(
             recipe,
-            "model.logit_alpha",
+            "model.logit_alpha" if bells is None else "model.bells",
             f"{recipe.data.dataset} has continuous values, not pixels between 0 and 1: drop it",
         )
-    return LogitTransform(alpha) if alpha > 0 else Shift(-0.5)
+    if bells is not None:
+        return _build_bells(recipe, bells, event.levels)
+    return LogitTransform(alpha) if alpha else Shift(-0.5)
+
+
+def _build_bells(recipe: Recipe, ends: tuple[int, int], levels: int) -> Transform:
+    if sum(ends) >= levels:
+        reason = f"of {levels} levels none is left between the ends: say fewer, such as [1, 1]"
+        raise _problem(recipe, "model.bells", reason)
+    return ThreeBells(*(end / levels for end in ends))
 
 
 def _problem(recipe: Recipe, key: str, reason: str) -> RecipeError:

@@ -10,6 +10,8 @@ _REPLACES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(ADAPTIVE_KEYS, ("step",)),
     "scale": ("scales", "blocks"),
     "scales": ("scale",),
+    "logit_alpha": ("bells",),
+    "bells": ("logit_alpha",),
     "checksums": ("checksums",),  # as a whole: other files, or none
 }
 """Keys that exclude others beside them: an inherited `step` goes when `rtol` is given."""

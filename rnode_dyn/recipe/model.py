@@ -159,6 +159,9 @@ class ModelRecipe(Table):
     logit_alpha: Annotated[float, Field(ge=0, lt=0.5)] | None = None
     """Squeeze into [α, 1−α] before the logit; 0: shift to zero mean instead; absent: neither."""
 
+    bells: Annotated[tuple[Count, Count], Field(strict=False)] | None = None
+    """Instead of the logit: how many levels are the dark and the bright end of three bells."""
+
     scales: Literal["auto"] | Annotated[int, Field(ge=1, le=16)] | None = None
     """How many, or as many as the image allows, as in the paper; or give `[[model.scale]]`."""
 
@@ -176,6 +179,13 @@ class ModelRecipe(Table):
 
     scale: Annotated[tuple[ScaleRecipe, ...], Field(strict=False)] = ()
     """The scales one by one, first to last, as `[[model.scale]]` tables."""
+
+    @model_validator(mode="after")
+    def _one_way_to_space(self) -> Self:
+        if self.bells is not None and self.logit_alpha is not None:
+            reason = "it takes pixels to space, and so does logit_alpha: say one of the two"
+            raise broken_rule("bells", reason, self.bells)
+        return self
 
     @model_validator(mode="after")
     def _ends_in_order(self) -> Self:

@@ -10,6 +10,7 @@ from rnode_dyn import (
     Shift,
     Squeeze,
     Standardize,
+    ThreeBells,
     Transform,
     bits_per_dim,
 )
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("accel", "double_precision")
 
 TRANSFORMS = {
     "logit": LogitTransform(0.05),
+    "three bells": ThreeBells(0.1, 0.3),
     "shift": Shift(-0.5),
     "squeeze": Squeeze(),
     "standardize": Standardize(torch.rand(1, 4, 4), 1 + torch.rand(1, 4, 4)),

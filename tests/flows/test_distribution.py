@@ -24,6 +24,7 @@ from rnode_dyn import (
     Shift,
     Solver,
     Squeeze,
+    ThreeBells,
 )
 from rnode_dyn.flows.distribution import standard_normal_log_prob
 from tests.flows.cases import FINE, REGULARIZERS, SENSITIVITIES, name_of, randomize
@@ -73,6 +74,7 @@ CASES = [
         (4,),
     ),
     Case("logit", lambda: LogitTransform(0.05), (3,)),
+    Case("three bells", lambda: ThreeBells(0.1, 0.3), (3,)),
     Case("shift", lambda: Shift(-0.5), (2, 2)),
     Case("squeeze", Squeeze, (1, 2, 4)),
 ]

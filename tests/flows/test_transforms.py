@@ -1,5 +1,6 @@
 """Maps without an ODE: inverses, log-determinants, and what they refuse."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -18,6 +19,7 @@ from rnode_dyn import (
     Shift,
     Squeeze,
     Standardize,
+    ThreeBells,
     Transform,
 )
 from tests.flows.cases import FINE, randomize
@@ -25,6 +27,7 @@ from tests.flows.cases import FINE, randomize
 TRANSFORMS: dict[str, Callable[[], Transform]] = {
     "logit": lambda: LogitTransform(0.05),
     "sharp logit": lambda: LogitTransform(1e-5),
+    "three bells": lambda: ThreeBells(0.03, 0.21),
     "shift": lambda: Shift(-0.5),
     "squeeze": Squeeze,
     "composed": lambda: Compose([LogitTransform(0.05), Squeeze(), Shift(0.3), Squeeze()]),
@@ -119,3 +122,46 @@ def test_a_chain_of_transforms_and_flows_has_the_dense_log_det() -> None:
     )
     torch.testing.assert_close(chain.inverse(z).z, x, rtol=1e-7, atol=1e-8)
     torch.testing.assert_close(chain.generate(z), chain.inverse(z).z, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("below", "above", "mean", "deviation", "cut"),
+    [(0.0, 0.1, -5.015, 1.0, 2.6), (0.1, 0.7, 0.0, 1.15, 2.1), (0.7, 1.0, 5.015, 1.0, 2.6)],
+)
+def test_uniform_noise_becomes_a_bell_in_each_part(
+    below: float, above: float, mean: float, deviation: float, cut: float
+) -> None:
+    x = below + (above - below) * (torch.arange(40_000, dtype=torch.float64) + 0.5) / 40_000
+    y = ThreeBells(0.1, 0.3)(x[:, None]).z[:, 0]
+    inner = (y - mean).abs() < deviation * (cut - 0.1)
+    share = torch.special.ndtr((y[inner] - mean) / deviation)
+    uniform = x[inner]
+    slope = (share[-1] - share[0]) / (uniform[-1] - uniform[0])
+    torch.testing.assert_close(share, share[0] + slope * (uniform - uniform[0]), rtol=0, atol=1e-5)
+
+
+def test_bells_meet_where_one_part_ends() -> None:
+    bells = ThreeBells(0.1, 0.3, reach=3.0, grey_deviation=1.5, grey_reach=2.0)
+    x = torch.linspace(0, 1, 10_001, dtype=torch.float64)[:, None]
+    assert (bells(x).z[:, 0].diff() > 0).all()
+    edges = torch.tensor([[0.1 - 1e-9], [0.1 + 1e-9], [0.7 - 1e-9], [0.7 + 1e-9]]).double()
+    wanted = torch.tensor([-3.0, -3.0, 3.0, 3.0]).double()
+    torch.testing.assert_close(bells(edges).z[:, 0], wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"dark": 0.0},
+        {"bright": -0.1},
+        {"dark": 0.6, "bright": 0.4},
+        {"dark": math.nan},
+        {"reach": 0.0},
+        {"grey_reach": math.inf},
+        {"grey_deviation": -1.0},
+    ],
+    ids=str,
+)
+def test_bells_that_are_none_are_refused(given: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"ThreeBells: .*; write"):
+        ThreeBells(**{"dark": 0.1, "bright": 0.1, **given})

@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from rnode_dyn import (
     RK4,
@@ -26,9 +27,11 @@ from rnode_dyn import (
     Solver,
     Stiffness,
     TaylorDerivative,
+    ThreeBells,
     TrajectoryPolynomial,
     Uniform,
     build_model,
+    load_recipe,
 )
 from rnode_dyn.costs.architecture import describe_model
 from rnode_dyn.recipe.build import ALGORITHMS
@@ -122,6 +125,25 @@ def test_sensitivities_are_as_the_recipe_says(name: str, kind: object) -> None:
 def test_the_transform_is_as_the_recipe_says(alpha: float | None, steps: list[type]) -> None:
     model = {} if alpha is None else {"logit_alpha": alpha}
     assert [type(step) for step in build_model(recipe(model=model)).preprocess.steps] == steps
+
+
+def test_bells_take_the_place_of_the_logit() -> None:
+    (step,) = build_model(recipe(model={"bells": [1, 3]})).preprocess.steps
+    assert isinstance(step, ThreeBells)
+    levels = recipe().data.levels
+    assert (step.dark, step.bright) == (1 / levels, 3 / levels)
+    logit = load_recipe("mnist-unet", ["model.logit_alpha=0.01"]).model
+    assert (logit.logit_alpha, logit.bells) == (0.01, None)
+
+
+@pytest.mark.parametrize(
+    "model", [{"bells": [1, 300]}, {"bells": [1, 1], "logit_alpha": 0.1}], ids=str
+)
+def test_bells_that_leave_nothing_or_stand_beside_a_logit_are_refused(
+    model: dict[str, object],
+) -> None:
+    with pytest.raises((RecipeError, ValidationError), match=r"(?s)model\.bells.*say"):
+        build_model(recipe(model=model))
 
 
 def test_scales_have_their_own_parts() -> None:
