@@ -36,7 +36,7 @@ class ThreeBells(Transform):
         >>> bells = ThreeBells(dark=0.1, bright=0.3)
         >>> y, log_det, _ = bells(torch.tensor([[0.05, 0.1, 0.4, 0.7, 0.85]]))
         >>> y.round(decimals=2)
-        tensor([[-5.0200, -2.4100,  0.0000,  2.4100,  5.0200]])
+        tensor([[-5.8300, -3.2200,  0.0000,  3.2200,  5.8300]])
         >>> torch.allclose(bells.inverse(y).log_det, -log_det)
         True
     """
@@ -48,7 +48,7 @@ class ThreeBells(Transform):
         *,
         reach: float = 2.6,
         grey_deviation: float = 1.15,
-        grey_reach: float = 2.1,
+        grey_reach: float = 2.8,
     ) -> None:
         super().__init__()
         if not (dark > 0 and bright > 0 and dark + bright < 1):
