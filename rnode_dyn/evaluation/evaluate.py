@@ -14,6 +14,7 @@ from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.evaluation.exact import batches_for_exact, check_exact, scored_by
 from rnode_dyn.evaluation.protocol import BlockCost, Protocol, costs_of_blocks
 from rnode_dyn.flows.augmented_flow import refuse_bound
+from rnode_dyn.flows.conditions import as_precise
 from rnode_dyn.flows.divergence import Divergence, ExactDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.standardize import log_scale
@@ -141,7 +142,8 @@ def _score(
     model: MultiscaleFlow, batch: AnyBatch, event: Event, tally: "_Tally", bin_centre: bool
 ) -> None:
     dtype = _like(model).dtype
-    samples, given = taken_apart(batch)
+    samples, conditions = taken_apart(batch)
+    given = {name: as_precise(model, condition) for name, condition in conditions.items()}
     u = samples if event.levels is None else UniformDequantization(event.levels)(samples).to(dtype)
     result = model(u, **given)
     tally.add(bits_of(result, event), result.penalties)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -26,6 +27,22 @@ def handed(step: nn.Module, condition: Tensor | None) -> dict[str, Any]:
         {}
     """
     return {} if condition is None or not takes_condition(step) else {"condition": condition}
+
+
+def as_precise(model: nn.Module, condition: Tensor) -> Tensor:
+    """Return conditions of data in the precision of a flow's weights; labels as they are.
+
+    Those that the flow standardises keep theirs: they may need more bits until they are.
+
+    Example:
+        >>> import torch
+        >>> as_precise(torch.nn.Linear(1, 1), torch.zeros(1, dtype=torch.float64)).dtype
+        torch.float32
+    """
+    standardised = getattr(model, "preprocess_condition", None) is not None
+    if standardised or not condition.is_floating_point():
+        return condition
+    return condition.to(next(model.parameters(), torch.empty(0)).dtype)
 
 
 def refuse_extra(steps: Iterable[nn.Module], condition: Tensor | None) -> None:

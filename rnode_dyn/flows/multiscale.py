@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +15,6 @@ from rnode_dyn.flows.result import FlowResult, unchanged
 from rnode_dyn.flows.standardize import standardizing
 from rnode_dyn.flows.transforms import Compose, Squeeze, Transform
 from rnode_dyn.numerics.checks import deferred_checks
-
-Given = TypeVar("Given", bound=Tensor | None)
 
 
 class Scale(Compose):
@@ -171,7 +168,6 @@ class MultiscaleFlow(Transform):
             ValueError: if they are, and no block takes any.
         """
         refuse_extra(self.scales, condition)
-        condition = self._widened(condition)
         if condition is None or self.preprocess_condition is None:
             return condition
         return self.preprocess_condition(condition).z
@@ -224,11 +220,10 @@ class MultiscaleFlow(Transform):
         result = self.preprocess(x)
         return result._replace(z=result.z.to(weights)) if half else result
 
-    def _widened(self, x: Given) -> Given:
+    def _widened(self, x: Tensor) -> Tensor:
         """Give weights of 64 bits numbers of 64 bits, which takes nothing from them."""
         double = next(self.parameters(), torch.empty(())).dtype == torch.float64
-        floats = isinstance(x, Tensor) and x.is_floating_point()
-        return x.double() if double and floats else x  # type: ignore[union-attr]
+        return x.double() if double and isinstance(x, Tensor) and x.is_floating_point() else x
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> FlowResult:
         """Carry latent vectors (batch, dimension) back to data."""

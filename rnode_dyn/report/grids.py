@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event
+from rnode_dyn.flows.conditions import as_precise
 from rnode_dyn.flows.distribution import FlowDistribution
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.checks import deferred_checks
@@ -48,7 +49,7 @@ def draw_samples(
         if given is None:
             drawn = distribution.sample((count,))
         else:
-            drawn = distribution.given(given.to(device)).sample()
+            drawn = distribution.given(as_precise(model, given.to(device))).sample()
         samples = checks.fetch(drawn)
     return samples if event.levels is None else on_levels(samples, event.levels)
 

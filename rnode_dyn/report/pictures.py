@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event, Splits
+from rnode_dyn.flows.conditions import as_precise
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.report.given import row_length
@@ -24,7 +25,8 @@ def draw_pictures(
         draw_strip(model, splits.event, _STRIP_ROWS, 1.0, recipe.seed, strip)
         return [draw_grid(recipe, model, splits.event, folder / "samples.png", data), strip]
     if splits.event.shape == (2,):
-        conditions = splits.conditions_of(splits.test)
+        given = splits.conditions_of(splits.test)
+        conditions = None if given is None else as_precise(model, given)
         draw_plane(model, splits.test.head(4000), folder / "plane.png", conditions)
         return [folder / "plane.png"]
     return []

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event
-from rnode_dyn.flows.conditions import handed
+from rnode_dyn.flows.conditions import as_precise, handed
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Station
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.report.canvas import grid, in_rows, titled
@@ -59,6 +59,7 @@ def draw_strip(
     given = conditions_for(event, count, condition)
     if given is not None:  # of classes in turn there may be more rows, or fewer, than asked for
         given = given[torch.arange(count) * len(given) // count].to(z.device)
+        given = as_precise(model, given)
     save_strip(frames(model, z, given), event, path)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rnode_dyn.data.dequantize import UniformDequantization
 from rnode_dyn.data.splits import Event, Splits
+from rnode_dyn.flows.conditions import as_precise
 from rnode_dyn.flows.inpainting import inpaint
 from rnode_dyn.flows.interpolation import between_latents
 from rnode_dyn.flows.multiscale import MultiscaleFlow
@@ -43,7 +44,8 @@ class Ways(Drawing):
         z = self.temperatures[0] * noise.to(like)
         given = conditions_for(event, self.count, self._as_tensor)
         if given is not None:
-            given = given[torch.arange(self.count) * len(given) // self.count].to(like.device)
+            rows = torch.arange(self.count) * len(given) // self.count
+            given = as_precise(model, given[rows].to(like.device))
         found = between_latents(model, z[0], z[1], _COLUMNS, given).cpu()
         titles = ["one sample", *[""] * (_COLUMNS - 2), "another"]
         save_strip([Frame(t, found[:, k]) for k, t in enumerate(titles)], event, path)
@@ -77,7 +79,7 @@ class Halves(Drawing):
         with seeded(like.device, seed):
             u = UniformDequantization(event.levels or 256)(pixels).to(like)
             given = self._conditions(splits, len(u))
-            given = None if given is None else given.to(like.device)
+            given = None if given is None else as_precise(model, given.to(like.device))
             drawn = [inpaint(model, u, known, condition=given).cpu() for _ in range(_DRAWN)]
         seen = torch.where(known, u.cpu(), torch.tensor(_BLANK))
         frames = [Frame("data", u.cpu()), Frame("given", seen)]

@@ -14,7 +14,7 @@ from rnode_dyn.data.bits import bits_per_dim
 from rnode_dyn.data.dequantize import UniformDequantization
 from rnode_dyn.data.splits import Event
 from rnode_dyn.fields.condition import check_rows
-from rnode_dyn.flows.conditions import handed, refuse_extra
+from rnode_dyn.flows.conditions import as_precise, handed, refuse_extra
 from rnode_dyn.flows.distribution import standard_normal_log_prob
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.standardize import standardizing
@@ -155,10 +155,7 @@ def _conditions(model: MultiscaleFlow, condition: Tensor, samples: Tensor) -> Te
             f"{int(bad.sum())} conditions have numbers that are not finite, the first is that of "
             f"sample {int(bad.nonzero()[0])} (counted from 0)."
         )
-    # What is standardised may need 64 bits until it is.
-    if model.preprocess_condition is not None:
-        return condition.double()
-    return condition.to(next(model.parameters(), torch.empty(0)).dtype)
+    return as_precise(model, condition)
 
 
 def _continuous(model: MultiscaleFlow, samples: Tensor) -> Tensor:

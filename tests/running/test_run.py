@@ -7,6 +7,7 @@ from copy import deepcopy
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -110,6 +111,26 @@ def test_an_end_within_an_epoch_is_kept(limit: dict[str, float], tmp_path: Path)
     checkpoint = torch.load(RunFolder(result.folder).last_checkpoint, weights_only=False)
     assert checkpoint["global_step"] == result.summary["train_steps"] >= 1
     assert RunFolder(result.folder).best_checkpoint.is_file()
+
+
+def test_weights_of_64_bits_take_a_tables_conditions_from_training_to_picture(
+    tmp_path: Path,
+) -> None:
+    np.save(tmp_path / "data.npy", np.random.default_rng(0).normal(size=(60, 4)))
+    data = {"dataset": "npy", "root": str(tmp_path), "columns": 4, "condition_columns": [2, 3]}
+    recipe = Recipe.model_validate(
+        {
+            "name": "x",
+            "data": {**data, "train_size": 40, "validation_size": 10, "test_size": 10},
+            "model": {"field": {"kind": "mlp", "hidden": [4]}},
+            "train": {"precision": "64-true", "max_steps": 1, "threads": 1},
+        }
+    )
+    result = run(recipe, tmp_path / "run")
+    assert (result.folder / "samples" / "plane.png").is_file()
+    condition = torch.zeros(3, 2)
+    scored = load_run(result.folder).score(torch.zeros(3, 2), condition=condition)
+    assert scored.log_prob.isfinite().all()
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-mixed", "64-true"])

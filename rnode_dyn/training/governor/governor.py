@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rnode_dyn.fields.conv import ConvField
 from rnode_dyn.fields.unet import UNetField
+from rnode_dyn.flows.conditions import as_precise
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.refinement import Refinement, refine, set_step_count, step_count
 from rnode_dyn.flows.regularized import RegularizedFlow
@@ -154,7 +155,9 @@ class StepGovernor(pl.Callback):
         weights = next(module.parameters())
         # Their device and precision, but for data that are more precise than they.
         batch = self.batch.to(weights.device, torch.promote_types(self.batch.dtype, weights.dtype))
-        given = None if self.condition is None else self.condition.to(weights.device)
+        given = self.condition
+        if given is not None:
+            given = as_precise(module.model, given.to(weights.device))
         refinement = refine(module.model, batch, self.blocks, SEED, given)
         found = trainer.strategy.broadcast(refinement)
         self.gap = sum(found.gaps) * _bits(module)

@@ -15,6 +15,7 @@ from rnode_dyn.data.paired import AnyBatch, taken_apart
 from rnode_dyn.data.splits import Event
 from rnode_dyn.evaluation.bits import bits_of
 from rnode_dyn.flows.augmented_flow import refuse_bound
+from rnode_dyn.flows.conditions import as_precise
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.share import drawn, sharing
@@ -189,14 +190,8 @@ class FlowTraining(pl.LightningModule):
         """Return a batch as the model takes it: dequantized, and its condition by name."""
         samples, given = taken_apart(batch)
         return self.dequantize(samples), {
-            name: c.to(self.dtype) if c.is_floating_point() and not self._widens else c
-            for name, c in given.items()
+            name: as_precise(self.model, condition) for name, condition in given.items()
         }
-
-    @property
-    def _widens(self) -> bool:
-        """Whether conditions are standardised, which may need more bits until they are."""
-        return self.model.preprocess_condition is not None
 
     def loss(self, batch: AnyBatch) -> Loss:
         """Return the loss on a batch, computed in pieces where the training says so."""
