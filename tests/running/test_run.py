@@ -116,12 +116,12 @@ def test_an_end_within_an_epoch_is_kept(limit: dict[str, float], tmp_path: Path)
 def test_weights_of_64_bits_take_a_tables_conditions_from_training_to_picture(
     tmp_path: Path,
 ) -> None:
-    np.save(tmp_path / "data.npy", np.random.default_rng(0).normal(size=(60, 4)))
+    np.save(tmp_path / "data.npy", np.random.default_rng(0).normal(size=(100, 4)))
     data = {"dataset": "npy", "root": str(tmp_path), "columns": 4, "condition_columns": [2, 3]}
     recipe = Recipe.model_validate(
         {
             "name": "x",
-            "data": {**data, "train_size": 40, "validation_size": 10, "test_size": 10},
+            "data": {**data, "train_size": 40, "validation_size": 5, "test_size": 5},
             "model": {"field": {"kind": "mlp", "hidden": [4]}},
             "train": {"precision": "64-true", "max_steps": 1, "threads": 1},
         }
