@@ -131,8 +131,8 @@ def test_bells_take_the_place_of_the_logit() -> None:
     (step,) = build_model(recipe(model={"bells": [1, 3]})).preprocess.steps
     assert isinstance(step, ThreeBells)
     assert (step.dark, step.bright) == (1 / 256, 3 / 256)
-    logit = load_recipe("mnist-unet", ["model.logit_alpha=0.01"]).model
-    assert (logit.logit_alpha, logit.bells) == (0.01, None)
+    bells = load_recipe("mnist-unet", ["model.bells=[1, 4]"]).model
+    assert (bells.logit_alpha, bells.bells) == (None, (1, 4))
 
 
 @pytest.mark.parametrize(
