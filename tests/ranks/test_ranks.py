@@ -27,6 +27,25 @@ SAME: dict[str, tuple[dict[str, Any], float]] = {
         1e-6,
     ),
     "unequal": ({"data": {"train_size": 61}, "train": {"max_steps": 8}}, 1e-12),
+    "convolutions": (
+        {
+            "model": {"logit_alpha": 0.01, "field": {"kind": "conv", "hidden": [6, 6]}},
+            "train": {"max_steps": 8},
+        },
+        1e-12,
+    ),
+    "unet": (
+        {
+            "data": {"validation_size": 8, "test_size": 8},
+            "model": {"field": {"kind": "unet", "width": 8, "levels": 2}},
+            "train": {
+                "max_steps": None,
+                "epochs": None,
+                "stage": [{"objective": "flow-matching", "max_steps": 8}],
+            },
+        },
+        1e-12,
+    ),
 }
 ADAPTIVE = {
     "solver": {"algorithm": "dopri5", "rtol": 1e-3, "atol": 1e-3},

@@ -246,9 +246,12 @@ class FlowTraining(pl.LightningModule):
         """Seconds of training so far, those of earlier stages included."""
         return self.training_clock.seconds
 
+    def setup(self, stage: str) -> None:
+        """Lay out the weights, before processes agree on how their gradients lie in memory."""
+        lay_out(self.model, self.trainer.strategy.root_device)
+
     def on_fit_start(self) -> None:
         """Start the clocks, before callbacks prepare the training."""
-        lay_out(self.model, self.device)
         self._step = StepFigures(shared=self.trainer.world_size > 1)
         self.training_clock.start()
         self.wall_clock.start()
