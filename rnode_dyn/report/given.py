@@ -1,9 +1,10 @@
 """What samples are drawn conditional on: what was asked for, or all classes in turn."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnode_dyn.data.splits import Event
+from rnode_dyn.flows.conditions import as_precise
 
 
 def row_length(event: Event, count: int) -> int:
@@ -43,3 +44,35 @@ def conditions_for(event: Event, count: int, given: Tensor | None = None) -> Ten
             "commas between them."
         )
     return None
+
+
+def conditions_at(
+    model: nn.Module, event: Event, count: int, given: Tensor | None = None
+) -> Tensor | None:
+    """Return what :func:`conditions_for` does, as a flow takes it: where and how its weights are.
+
+    Example:
+        >>> conditions_at(nn.Linear(1, 1), Event((2,), columns=1), 2, torch.ones(1).double())
+        tensor([[1.],
+                [1.]])
+    """
+    found = conditions_for(event, count, given)
+    return None if found is None else entered(model, found)
+
+
+def one_each(
+    model: nn.Module, event: Event, count: int, given: Tensor | None = None
+) -> Tensor | None:
+    """Return conditions of exactly so many samples: of classes in turn there may be others.
+
+    Example:
+        >>> one_each(nn.Linear(1, 1), Event((2,), classes=2), 3)
+        tensor([0, 0, 1])
+    """
+    found = conditions_at(model, event, count, given)
+    return None if found is None else found[torch.arange(count) * len(found) // count]
+
+
+def entered(model: nn.Module, condition: Tensor) -> Tensor:
+    """Return conditions on the device of a flow's weights, and in their precision."""
+    return as_precise(model, condition.to(next(model.parameters(), torch.empty(0)).device))

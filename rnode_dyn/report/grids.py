@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event
-from rnode_dyn.flows.conditions import as_precise
 from rnode_dyn.flows.distribution import FlowDistribution
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.checks import deferred_checks
 from rnode_dyn.numerics.seeding import seeded
 from rnode_dyn.report.canvas import grid, in_rows, titled
-from rnode_dyn.report.given import conditions_for
+from rnode_dyn.report.given import conditions_at
 
 # Images smaller than this are enlarged by whole pixels, so that a person can see them.
 _LEGIBLE_SIDE = 32
@@ -44,12 +43,12 @@ def draw_samples(
     """
     device = next(model.parameters(), torch.empty(0)).device
     distribution = FlowDistribution(model, event.shape, temperature)
-    given = conditions_for(event, count, condition)
+    given = conditions_at(model, event, count, condition)
     with seeded(device, seed), deferred_checks() as checks:
         if given is None:
             drawn = distribution.sample((count,))
         else:
-            drawn = distribution.given(as_precise(model, given.to(device))).sample()
+            drawn = distribution.given(given).sample()
         samples = checks.fetch(drawn)
     return samples if event.levels is None else on_levels(samples, event.levels)
 

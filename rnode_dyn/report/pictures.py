@@ -5,10 +5,9 @@ from pathlib import Path
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event, Splits
-from rnode_dyn.flows.conditions import as_precise
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.schema import Recipe
-from rnode_dyn.report.given import row_length
+from rnode_dyn.report.given import entered, row_length
 from rnode_dyn.report.grids import draw_panels, save_panels
 from rnode_dyn.report.plane import draw_plane
 from rnode_dyn.report.strip import draw_strip
@@ -26,7 +25,7 @@ def draw_pictures(
         return [draw_grid(recipe, model, splits.event, folder / "samples.png", data), strip]
     if splits.event.shape == (2,):
         given = splits.conditions_of(splits.test)
-        conditions = None if given is None else as_precise(model, given)
+        conditions = None if given is None else entered(model, given)
         draw_plane(model, splits.test.head(4000), folder / "plane.png", conditions)
         return [folder / "plane.png"]
     return []

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event
-from rnode_dyn.flows.conditions import as_precise, handed
+from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Station
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.report.canvas import grid, in_rows, titled
-from rnode_dyn.report.given import conditions_for
+from rnode_dyn.report.given import one_each
 from rnode_dyn.report.grids import on_levels
 
 # A column's title needs about this width.
@@ -56,11 +56,7 @@ def draw_strip(
     z = temperature * torch.randn(
         count, event.dims, generator=torch.Generator().manual_seed(seed)
     ).to(like)
-    given = conditions_for(event, count, condition)
-    if given is not None:  # of classes in turn there may be more rows, or fewer, than asked for
-        given = given[torch.arange(count) * len(given) // count].to(z.device)
-        given = as_precise(model, given)
-    save_strip(frames(model, z, given), event, path)
+    save_strip(frames(model, z, one_each(model, event, count, condition)), event, path)
 
 
 def save_strip(strip: list[Frame], event: Event, path: Path) -> None:

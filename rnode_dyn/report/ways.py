@@ -9,14 +9,13 @@ from torch import Tensor
 
 from rnode_dyn.data.dequantize import UniformDequantization
 from rnode_dyn.data.splits import Event, Splits
-from rnode_dyn.flows.conditions import as_precise
 from rnode_dyn.flows.inpainting import inpaint
 from rnode_dyn.flows.interpolation import between_latents
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.seeding import seeded
 from rnode_dyn.recipe.build import load_splits
 from rnode_dyn.recipe.schema import Recipe
-from rnode_dyn.report.given import conditions_for
+from rnode_dyn.report.given import conditions_at, entered, one_each
 from rnode_dyn.report.sampling import Drawing
 from rnode_dyn.report.strip import Frame, save_strip
 
@@ -42,10 +41,7 @@ class Ways(Drawing):
             2, self.count, event.dims, generator=torch.Generator().manual_seed(seed)
         )
         z = self.temperatures[0] * noise.to(like)
-        given = conditions_for(event, self.count, self._as_tensor)
-        if given is not None:
-            rows = torch.arange(self.count) * len(given) // self.count
-            given = as_precise(model, given[rows].to(like.device))
+        given = one_each(model, event, self.count, self._as_tensor)
         found = between_latents(model, z[0], z[1], _COLUMNS, given).cpu()
         titles = ["one sample", *[""] * (_COLUMNS - 2), "another"]
         save_strip([Frame(t, found[:, k]) for k, t in enumerate(titles)], event, path)
@@ -78,20 +74,19 @@ class Halves(Drawing):
         known = ~in_half(event.shape, self.half)
         with seeded(like.device, seed):
             u = UniformDequantization(event.levels or 256)(pixels).to(like)
-            given = self._conditions(splits, len(u))
-            given = None if given is None else as_precise(model, given.to(like.device))
+            given = self._conditions(model, splits, len(u))
             drawn = [inpaint(model, u, known, condition=given).cpu() for _ in range(_DRAWN)]
         seen = torch.where(known, u.cpu(), torch.tensor(_BLANK))
         frames = [Frame("data", u.cpu()), Frame("given", seen)]
         save_strip([*frames, *(Frame("drawn", x) for x in drawn)], event, path)
         return []
 
-    def _conditions(self, splits: Splits, count: int) -> Tensor | None:
+    def _conditions(self, model: MultiscaleFlow, splits: Splits, count: int) -> Tensor | None:
         """The condition that was asked for, or each image's own."""
         if self._as_tensor is not None:
-            return conditions_for(splits.event, count, self._as_tensor)
+            return conditions_at(model, splits.event, count, self._as_tensor)
         own = splits.conditions_of(splits.test)
-        return None if own is None else own[:count]
+        return None if own is None else entered(model, own[:count])
 
 
 def in_half(shape: tuple[int, ...], half: Half) -> Tensor:
