@@ -9,6 +9,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+# First of all: its guard lets Lightning import torchvision beside a CPU-only torch.
+import rnode_dyn  # noqa: F401
+
 if TYPE_CHECKING:
     from rnode_dyn import RunResult
 

@@ -1,7 +1,7 @@
 """A field on images that sees them at several sizes: strong, and cheap for its strength."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -85,7 +85,7 @@ class PixelAttention(nn.Module):
 class UNetField(nn.Module):
     """A U-Net f(t, x) on images: down to small ones, and up again.
 
-    Every level has a residual block on the way down and one on the way up, which also sees what
+    Every level has residual blocks on the way down and on the way up, which also see what
     the way down had there (Ronneberger et al. 2015); each level halves the sides and, unless told
     otherwise, doubles the channels. Groups of channels are normalised (Wu & He 2018) within each
     sample, so that samples do not see each other. The last layer starts at zero, and the flow as
@@ -105,6 +105,7 @@ class UNetField(nn.Module):
             :class:`~rnode_dyn.ConditionEmbedding`.
         growth: What each level multiplies the channels by. With 1 a field of the same cost spends
             more at the image's own size, where the likelihood of most pixels is decided.
+        depth: Residual blocks of a level on the way down, and as many on the way up.
 
     Raises:
         ValueError: if the width is no multiple of 8; when called, if the image does not fit.
@@ -131,10 +132,11 @@ class UNetField(nn.Module):
         embedding: int | None = None,
         label_dropout: float = 0.0,
         growth: int = 2,
+        depth: int = 1,
     ) -> None:
         super().__init__()
         self.levels = whole("UNetField", "levels", levels)
-        growth = whole("UNetField", "growth", growth)
+        growth, depth = whole("UNetField", "growth", growth), whole("UNetField", "depth", depth)
         widths = [whole("UNetField", "width", width) * growth**i for i in range(self.levels)]
         if width % GROUPS:
             raise ValueError(
@@ -147,6 +149,11 @@ class UNetField(nn.Module):
         def block(inputs: int, outputs: int) -> ResidualBlock:
             return ResidualBlock(inputs, outputs, features, activation)
 
+        def deeper() -> nn.ModuleList:
+            return nn.ModuleList(
+                nn.ModuleList(block(w, w) for _ in range(depth - 1)) for w in widths
+            )
+
         self.features = TimeSines(features)
         self.first = nn.Conv2d(channels, width, kernel_size=3, padding=1)
         self.down = nn.ModuleList(block(i, o) for i, o in pairwise([width, *widths]))
@@ -155,6 +162,7 @@ class UNetField(nn.Module):
         self.middle = block(widths[-1], widths[-1])
         above = [*widths[1:], widths[-1]]
         self.up = nn.ModuleList(block(a + w, w) for a, w in zip(above, widths, strict=True))
+        self.deeper_down, self.deeper_up = deeper(), deeper()
         self.norm = nn.GroupNorm(GROUPS, width)
         self.last = nn.Conv2d(width, channels, kernel_size=3, padding=1)
         for parameter in self.last.parameters():
@@ -188,12 +196,20 @@ class UNetField(nn.Module):
         x, seen = self.first(x), []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else self.halve[level - 1](x), features)
+            x = _through(self.deeper_down[level], x, features)
             seen.append(x)
         x = self.middle(self.attention(x), features)
         for level in reversed(range(self.levels)):
             x = self.up[level](torch.cat([x, seen[level]], dim=1), features)
+            x = _through(self.deeper_up[level], x, features)
             x = F.interpolate(x, scale_factor=2.0) if level else x
         return self.last(self.activation(self.norm(x)))
+
+
+def _through(blocks: Iterable[nn.Module], x: Tensor, features: Tensor) -> Tensor:
+    for block in blocks:
+        x = block(x, features)
+    return x
 
 
 def check_fits(shape: Sequence[int], levels: int) -> None:

@@ -303,6 +303,7 @@ def _build_unet(field: FieldRecipe, shape: Sequence[int], given: _Given) -> UNet
     assert field.width is not None  # the schema's defaults
     assert field.levels is not None
     assert field.growth is not None
+    assert field.depth is not None
     try:
         check_fits(shape, field.levels)
     except ValueError as error:
@@ -314,6 +315,7 @@ def _build_unet(field: FieldRecipe, shape: Sequence[int], given: _Given) -> UNet
         bool(field.attention),
         field.activation,
         growth=field.growth,
+        depth=field.depth,
         **given,
     )
 

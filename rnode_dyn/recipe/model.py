@@ -43,6 +43,9 @@ class FieldRecipe(Table):
     growth: Count | None = _default_of_a_unet(2)
     """What each further size multiplies the channels by; only with `kind = "unet"`."""
 
+    depth: Count | None = _default_of_a_unet(1)
+    """Residual blocks of each size, on the way down and up; only with `kind = "unet"`."""
+
     attention: bool | None = _default_of_a_unet(False)
     """Whether pixels of the smallest size attend to each other; only with `kind = "unet"`."""
 

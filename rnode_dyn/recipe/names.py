@@ -59,7 +59,7 @@ ADAPTIVE_KEYS = ("rtol", "atol", "first_step", "max_steps", "norm", "per_sample"
 LENGTH_KEYS = ("max_steps", "max_minutes", "epochs")
 """Keys that say when a training or a stage of it ends."""
 
-UNET_KEYS = ("width", "levels", "growth", "attention")
+UNET_KEYS = ("width", "levels", "growth", "depth", "attention")
 """Keys of a field's table that only mean something with `kind = "unet"`."""
 
 PATH_KEYS = ("coupling", "times", "pace")

@@ -1,5 +1,6 @@
 """How Lightning's trainer writes and reads checkpoints: sealed, whole, and without running code."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ class CheckpointFiles(CheckpointIO):
         Raises:
             SaveError: if it cannot be written.
         """
-        is_last = Path(path) == self.folder.last_checkpoint
+        # Lightning's names have no links in them and start at the root; a run's folder may not.
+        is_last = os.path.realpath(path) == os.path.realpath(self.folder.last_checkpoint)
         previous = self.folder.previous_checkpoint if is_last else None
-        if Path(path).parent != self.folder.checkpoints:  # of a callback that a user gave
+        if Path(path).parent != self.folder.checkpoints:  # perhaps of a callback that a user gave
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(checkpoint, Path(path), previous)
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from rnode_dyn import RK4, ExactDivergence, FixedStep, RegularizedFlow, Solver, UNetField
 from rnode_dyn.fields.linearize import linearize
-from rnode_dyn.fields.unet import GROUPS, PixelAttention, most_levels
+from rnode_dyn.fields.unet import GROUPS, PixelAttention, ResidualBlock, most_levels
 from rnode_dyn.recipe import model
 
 
@@ -48,9 +48,20 @@ def test_channels_grow_by_what_is_said(growth: int, deepest: int) -> None:
     assert field(torch.tensor(0.3), x).shape == x.shape
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_each_size_has_as_many_blocks_as_is_said(depth: int) -> None:
+    field, x = awake(UNetField(1, 8, 2, depth=depth)), torch.randn(2, 1, 8, 8)
+    blocks = [m for m in field.modules() if isinstance(m, ResidualBlock)]
+    assert len(blocks) == 2 * 2 * depth + 1
+    field(torch.tensor(0.3), x).square().sum().backward()
+    assert all(weight.grad is not None for block in blocks for weight in block.parameters())
+
+
 def test_channels_that_shrink_to_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="growth is 0"):
         UNetField(1, 8, growth=0)
+    with pytest.raises(ValueError, match="depth is 0"):
+        UNetField(1, 8, depth=0)
 
 
 def test_vectors_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -45,7 +46,10 @@ class Keeper(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the best score so far, also where the run's folder has been moved."""
-        best, last = str(self.folder.best_checkpoint), str(self.folder.last_checkpoint)
+        best, last = (
+            self._named(self.folder.best_checkpoint),
+            self._named(self.folder.last_checkpoint),
+        )
         here: dict[str, Any] = {"dirpath": self.dirpath}
         if state_dict["best_model_path"] and not self.folder.best_checkpoint.is_file():
             return  # it was damaged: what comes next is the best
@@ -77,7 +81,7 @@ class Keeper(ModelCheckpoint):
         """Save what a limit cut off between two validations, ``bits`` being its score."""
         best = self.best_model_score
         if best is None or bits < float(best):
-            path, score = str(self.folder.best_checkpoint), torch.tensor(bits)
+            path, score = self._named(self.folder.best_checkpoint), torch.tensor(bits)
             self.best_k_models = {path: score}
             self.best_model_path = self.kth_best_model_path = path
             self.best_model_score = self.kth_value = score
@@ -85,6 +89,14 @@ class Keeper(ModelCheckpoint):
         # Saved behind the best, whose score it holds: a run that goes on compares with that.
         with self._trained_weights(trainer.lightning_module):
             trainer.save_checkpoint(self.folder.last_checkpoint)
+
+    def _named(self, checkpoint: Path) -> str:
+        """Return what Lightning calls a file: from the root, and without links.
+
+        By any other name it would take the file for an old one, and remove it once it is written.
+        """
+        assert self.dirpath is not None  # we have given one
+        return str(Path(self.dirpath, checkpoint.name))
 
     @contextmanager
     def _trained_weights(self, module: pl.LightningModule) -> Iterator[None]:

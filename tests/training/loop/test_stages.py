@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from pydantic import ValidationError
 
@@ -166,6 +167,33 @@ def test_better_weights_of_a_later_stage_are_the_best(two_stages: RunResult) -> 
     assert checkpoint(folder.best_checkpoint)["rnode_dyn"]["stage"] == 1
     kept = sorted(p.name for p in folder.checkpoints.iterdir())
     assert kept == ["best.ckpt", "last.ckpt", "stage-0.ckpt"]
+
+
+class Loses(pl.Callback):
+    """Tells which steps found no last checkpoint, or none before it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.steps = RunFolder(folder), list[int]()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        folder, stage = self.folder, trainer.lightning_module.past.stage
+        there = folder.last_checkpoint.is_file() and folder.previous_checkpoint.is_file()
+        if stage and not there:
+            self.steps.append(trainer.global_step)
+
+
+@pytest.mark.parametrize("name", ["relative", "link/run"])
+def test_a_folder_by_another_name_keeps_its_checkpoints(
+    two_stages: RunResult, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("real").mkdir()
+    Path("link").symlink_to("real")
+    loses = Loses(tmp_path / name)
+    folder = RunFolder(run(staged(STAGES), name, callbacks=[loses]).folder)
+    assert loses.steps == []
+    assert {p.name for p in folder.checkpoints.iterdir()} >= {"best.ckpt", "last.ckpt"}
+    assert same_weights(two_stages.folder, folder.path)
 
 
 def test_each_stage_has_its_own_batches_rates_and_objective(
