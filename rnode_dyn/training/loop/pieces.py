@@ -19,7 +19,12 @@ from rnode_dyn.flows.share import drawn
 from rnode_dyn.flows.solve_penalties import StatesPenalty
 from rnode_dyn.numerics.checks import retelling
 from rnode_dyn.numerics.errors import SolverError
-from rnode_dyn.training.objectives.base import Loss, Objective
+from rnode_dyn.training.objectives.base import (
+    Loss,
+    Objective,
+    labels_left_out,
+    with_labels_left_out,
+)
 
 
 def loss_in_pieces(
@@ -35,7 +40,7 @@ def loss_in_pieces(
     The pieces' gradients add up to the whole batch's, to rounding, with fixed steps; adaptive
     steps are each piece's own. The noise is drawn for the whole batch, and then cut: a seed gives
     the same noise as without pieces, and the same times: nodes of a quadrature, ends, places of
-    penalties. A last piece may be smaller, and weighs less.
+    penalties; and the same labels are left out. A last piece may be smaller, and weighs less.
 
     Args:
         objective: A mean over samples.
@@ -54,8 +59,8 @@ def loss_in_pieces(
         SolverError: if the solve of a piece breaks down.
     """
     check_pieces(objective, size)
-    total = _Total(model, u)
-    with _drawn_noise(model, u) as noise:
+    total, condition = _Total(model, u), with_labels_left_out(model, u, condition)
+    with _drawn_noise(model, u) as noise, labels_left_out():
         for start in range(0, len(u), size):
             piece = noise.samples = slice(start, min(start + size, len(u)))
             given = {} if condition is None else {"condition": condition[piece]}

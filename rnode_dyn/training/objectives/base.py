@@ -1,6 +1,9 @@
 """What training minimises, as a strategy: the training module never assumes that a step solves."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -103,9 +106,24 @@ def with_labels_left_out(
     rates = [p.label_dropout for p in model.modules() if isinstance(p, ConditionEmbedding)]
     if condition is None or not any(rates) or not any(b.training for b in model.blocks):
         return condition
+    if _left_out.get():
+        return condition
     left_out = drawn(_one_number_each, u, axis=0) < max(rates)
     # Bytes have no place for the label of no class.
     return condition.long().masked_fill(left_out.to(condition.device), NO_CLASS)
+
+
+@contextmanager
+def labels_left_out() -> Iterator[None]:
+    """Leave out no further labels: those of a batch's pieces have been, for the whole batch."""
+    token = _left_out.set(True)
+    try:
+        yield
+    finally:
+        _left_out.reset(token)
+
+
+_left_out: ContextVar[bool] = ContextVar("left_out", default=False)
 
 
 def _one_number_each(like: Tensor) -> Tensor:

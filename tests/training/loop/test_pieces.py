@@ -89,12 +89,14 @@ class Outcome:
     next_number: Tensor
 
 
-def outcome(model: MultiscaleFlow, u: Tensor, size: int | None) -> Outcome:
+def outcome(
+    model: MultiscaleFlow, u: Tensor, size: int | None, condition: Tensor | None = None
+) -> Outcome:
     torch.manual_seed(7)
     if size is None:
-        loss = Likelihood().loss(model, u, EVENT)
+        loss = Likelihood().loss(model, u, EVENT, condition)
     else:
-        loss = loss_in_pieces(Likelihood(), model, u, EVENT, size)
+        loss = loss_in_pieces(Likelihood(), model, u, EVENT, size, condition)
     gradient = list(torch.autograd.grad(loss.value, list(model.parameters())))
     return Outcome(loss.value.detach(), loss.figures, gradient, torch.rand(()))
 
@@ -135,6 +137,19 @@ def test_pieces_have_the_nodes_of_the_whole(nodes_of_penalties: int | None) -> N
     torch.testing.assert_close(pieces.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
     assert torch.equal(pieces.next_number, whole.next_number)
     assert {(b.quadrature, b.penalty_quadrature) for b in model.blocks} == {quadratures}
+
+
+def test_pieces_leave_out_the_labels_of_the_whole() -> None:
+    field = MLPField((1, 4, 4), (5,), classes=3, label_dropout=0.5)
+    flow = RegularizedFlow(field, Solver(RK4(), HALF_STEPS))
+    for parameter in flow.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    model, u = MultiscaleFlow((1, 4, 4), [Scale([flow])]).double(), batch()
+    labels = torch.arange(BATCH) % 3
+    whole, pieces = outcome(model, u, None, labels), outcome(model, u, 2, labels)
+    torch.testing.assert_close(pieces.loss, whole.loss, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(pieces.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
+    assert torch.equal(pieces.next_number, whole.next_number)
 
 
 def test_pieces_have_the_times_of_the_whole() -> None:
