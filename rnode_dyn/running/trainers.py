@@ -17,7 +17,7 @@ from rnode_dyn.training.governor.build import build_governor
 from rnode_dyn.training.loop.piece_choice import PieceChoice
 from rnode_dyn.training.loop.save_points import SavePoints
 from rnode_dyn.training.loop.stop import Stop
-from rnode_dyn.training.loop.trainer import make_trainer
+from rnode_dyn.training.loop.trainer import make_trainer, processes_of
 
 C = TypeVar("C", bound=pl.Callback)
 
@@ -64,7 +64,10 @@ def _of_solves(
     own: list[pl.Callback] = []
     if recipe.train.micro_batch == "auto":
         own.append(PieceChoice(recipe.batch_size(stage), governed_blocks(recipe, model)))
-    governor = build_governor(recipe, model, splits, stage.batch_size, voice.tell)
+    # Of the whole step, so that however it is parted the same is looked at.
+    parts = processes_of(recipe.train) * recipe.train.accumulate
+    points = recipe.batch_size(stage) * parts
+    governor = build_governor(recipe, model, splits, points, voice.tell)
     return own if governor is None else [*own, governor]
 
 

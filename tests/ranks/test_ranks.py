@@ -1,5 +1,6 @@
 """Real processes: what several train is what one trains, and what breaks in one ends in all."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,45 @@ SAME: dict[str, tuple[dict[str, Any], float]] = {
                 "max_steps": None,
                 "epochs": None,
                 "stage": [{"objective": "flow-matching", "max_steps": 8}],
+            },
+        },
+        1e-12,
+    ),
+    # What a step draws or chooses, all of it at once.
+    "together": (
+        {
+            "data": {
+                "condition": "label",
+                "dequantization": "variational",
+                "flips": True,
+                "validation_size": 40,
+                "test_size": 4,
+            },
+            "model": {
+                "logit_alpha": 0.01,
+                "end_time": [0.75, 1.25],
+                "condition": {"dropout": 0.5},
+                "field": {"kind": "conv", "hidden": [4]},
+            },
+            "solver": {
+                "algorithm": "rk4",
+                "step": "auto",
+                "sensitivity": "discrete",
+                "quadrature": {"rule": "stratified", "nodes": 2},
+                "eval": {"algorithm": "rk4", "step": 0.25},
+            },
+            "train": {
+                "max_steps": None,
+                "epochs": None,
+                "micro_batch": 8,
+                "ema": 0.9,
+                "clip": 0.1,
+                "governor": {"every": 2, "tolerance": 1e-3},
+                "stage": [
+                    {"objective": "flow-matching", "times": "near-data", "max_steps": 3},
+                    {"objective": "flow-matching", "coupling": "reflow", "max_steps": 2},
+                    {"max_steps": 4},
+                ],
             },
         },
         1e-12,
@@ -94,6 +134,24 @@ def test_the_same_batches_give_the_weights_of_one_process(ranks: Ranks, name: st
     alone = ranks.alone(name, **changes)
     assert distance(ranks.folder / name, alone) < tolerance
     assert scores(ranks.folder / name) == pytest.approx(scores(alone), abs=tolerance)
+    assert gaps(ranks.folder / name) == pytest.approx(gaps(alone), rel=1e-6)
+
+
+def test_parts_taken_one_after_another_give_them_too(ranks: Ranks) -> None:
+    changes, tolerance = SAME["together"]
+    count, together = ranks.ranks, ranks.folder / "together"
+    train = {**changes["train"], "accumulate": count}
+    data = {**changes["data"], "batch_size": 64 // count}
+    parts = ranks.alone("parted", **{**changes, "train": train, "data": data})
+    assert distance(parts, together) < tolerance
+    assert gaps(parts) == pytest.approx(gaps(together), rel=1e-6)
+
+
+def gaps(folder: Path) -> list[float]:
+    """What the governor found at each of its looks, where there is one."""
+    with RunFolder(folder).metrics.open() as file:
+        found = [row.get("governor/gap") for row in csv.DictReader(file)]
+    return [float(gap) for gap in found if gap]
 
 
 def scores(folder: Path) -> list[float]:

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.divergence import Divergence, HutchinsonDivergence, Linearization
@@ -55,10 +56,12 @@ def loss_in_pieces(
         are means over the samples.
 
     Raises:
-        ValueError: if the objective is no mean over samples, or ``size`` is not positive.
+        ValueError: if the objective is no mean over samples, ``size`` is not positive, or a field
+            normalises by its batch.
         SolverError: if the solve of a piece breaks down.
     """
     check_pieces(objective, size)
+    _check_samples_are_apart(model)
     total, condition = _Total(model, u), with_labels_left_out(model, u, condition)
     with _drawn_noise(model, u) as noise, labels_left_out():
         for start in range(0, len(u), size):
@@ -82,6 +85,17 @@ def check_pieces(objective: Objective, size: int) -> None:
         )
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ValueError(f"micro_batch is {size!r}; write a whole number of samples, 1 or more.")
+
+
+def _check_samples_are_apart(model: nn.Module) -> None:
+    """Refuse what would normalise each piece by a mean of its own."""
+    for name, part in model.named_modules():
+        by_batch = isinstance(part, _BatchNorm) and (part.training or part.running_mean is None)
+        if by_batch:
+            raise ValueError(
+                f"{name} is a {type(part).__name__}, whose samples see the mean of their batch, "
+                "and pieces have other means: leave micro_batch out, or write a GroupNorm."
+            )
 
 
 class _Total:
@@ -130,10 +144,11 @@ class _Noise:
 def _drawn_noise(model: MultiscaleFlow, u: Tensor) -> Iterator[_Noise]:
     """Draw each block's noise and times for the whole batch, in the order of its solve."""
     noise, before = _Noise(), [_drawing(block) for block in model.blocks]
-    # States have the weights' precision, which the data need not have.
-    one = u.new_empty((), dtype=next((p.dtype for p in model.parameters()), u.dtype))
     for station in model.walk():
-        flow, like = station.flow, one.expand(len(u), *station.shape)
+        flow = station.flow
+        # States have the weights' precision, which the data need not have.
+        dtype = next((weight.dtype for weight in flow.parameters()), u.dtype)
+        like = u.new_empty((), dtype=dtype).expand(len(u), *station.shape)
         if isinstance(flow.end, Uniform):
             flow.end = flow.end.drawn_once(like)
         divergence = flow.divergence

@@ -97,15 +97,24 @@ def blaming_the_devices(recipe: Recipe) -> Iterator[None]:
         raise RecipeError(Problem(f"recipe {recipe.name}", "train", str(error))) from error
 
 
+def processes_of(train: TrainRecipe) -> int:
+    """Return how many processes train: one a device, on all nodes.
+
+    Example:
+        >>> processes_of(TrainRecipe(devices=2, nodes=3))
+        6
+    """
+    devices = max(1, torch.cuda.device_count()) if train.devices == "auto" else train.devices
+    return train.nodes * devices
+
+
 def _strategy(train: TrainRecipe) -> str:
     """Lightning's strategy; of `ddp` the kind whose sums a run that goes on repeats bit for bit.
 
     The other kind puts the gradients in another order after its first step, and the order in which
     more than two processes add up depends on where a number stands.
     """
-    devices = torch.cuda.device_count() if train.devices == "auto" else train.devices
-    several = train.nodes > 1 or devices > 1
-    own = train.strategy == "ddp" or (train.strategy == "auto" and several)
+    own = train.strategy == "ddp" or (train.strategy == "auto" and processes_of(train) > 1)
     return "ddp_find_unused_parameters_true" if own else train.strategy
 
 

@@ -238,6 +238,17 @@ def test_what_is_no_mean_over_samples_is_refused(objective: Objective) -> None:
         FlowTraining(make_model(), EVENT, objective, micro_batch=2)
 
 
+def test_a_field_that_normalises_by_its_batch_is_refused_while_it_trains() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Unflatten(1, (1, 4, 4)))
+    flow = RegularizedFlow(net, Solver(RK4(), HALF_STEPS), ExactDivergence())
+    model, u = MultiscaleFlow((1, 4, 4), [Scale([flow])]).double(), batch()
+    with pytest.raises(ValueError, match=r"1 is a BatchNorm1d, .*: leave micro_batch out"):
+        loss_in_pieces(Likelihood(), model, u, EVENT, 2)
+    model.eval()
+    whole, pieces = outcome(model, u, None), outcome(model, u, 2)
+    torch.testing.assert_close(pieces.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("size", [0, -1, 1.5, True])
 def test_pieces_that_are_none_are_refused(size: object) -> None:
     with pytest.raises(ValueError, match=f"micro_batch is {size!r}; write a whole number"):
