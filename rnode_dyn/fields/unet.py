@@ -137,7 +137,11 @@ class UNetField(nn.Module):
         super().__init__()
         self.levels = whole("UNetField", "levels", levels)
         growth, depth = whole("UNetField", "growth", growth), whole("UNetField", "depth", depth)
-        widths = [whole("UNetField", "width", width) * growth**i for i in range(self.levels)]
+        channels, width = (
+            whole("UNetField", "channels", channels),
+            whole("UNetField", "width", width),
+        )
+        widths = [width * growth**i for i in range(self.levels)]
         if width % GROUPS:
             raise ValueError(
                 f"width is {width}; write a multiple of {GROUPS}, since channels are normalised "
