@@ -1,7 +1,7 @@
 """A field on images that sees them at several sizes: strong, and cheap for its strength."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -210,8 +210,8 @@ class UNetField(nn.Module):
         return self.last(self.activation(self.norm(x)))
 
 
-def _through(blocks: Iterable[nn.Module], x: Tensor, features: Tensor) -> Tensor:
-    for block in blocks:
+def _through(blocks: nn.Module, x: Tensor, features: Tensor) -> Tensor:
+    for block in blocks.children():
         x = block(x, features)
     return x
 
