@@ -1,9 +1,9 @@
 """A field on images that sees them at several sizes: strong, and cheap for its strength."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,17 @@ class TimeSines(nn.Module):
         spread = torch.linspace(0.0, math.log(_HIGHEST), _FREQUENCIES).exp()
         self.register_buffer("frequencies", spread, persistent=False)
         self.linear = nn.Linear(2 * _FREQUENCIES, outputs)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the frequencies as a module is moved, and never round them to half precision.
+
+        A field that has been trained so is scored, and loaded again, in single.
+        """
+        exact = self.frequencies
+        super()._apply(fn, recurse)
+        if self.frequencies.dtype in (torch.float16, torch.bfloat16):
+            self.frequencies = exact.to(self.frequencies.device)
+        return self
 
     def forward(self, t: Tensor) -> Tensor:
         """Return features ``(batch, outputs)`` of times ``(batch,)``; ``(1, outputs)`` of one."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from rnode_dyn import RK4, ExactDivergence, FixedStep, RegularizedFlow, Solver, UNetField
 from rnode_dyn.fields.linearize import linearize
-from rnode_dyn.fields.unet import GROUPS, PixelAttention, ResidualBlock, most_levels
+from rnode_dyn.fields.unet import GROUPS, PixelAttention, ResidualBlock, TimeSines, most_levels
 from rnode_dyn.recipe import model
 
 
@@ -136,3 +136,17 @@ def test_single_precision_and_channels_last_agree_with_double() -> None:
     value = single(t, x.float())
     assert value.dtype == torch.float32
     torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
+def test_weights_of_half_precision_see_times_as_they_are(half: torch.dtype) -> None:
+    """Rounded frequencies would stay rounded where the field is scored, but not once loaded."""
+    sines, t = TimeSines(3).float(), torch.linspace(0, 1, 9, dtype=torch.float32)
+    nn.init.constant_(sines.linear.weight, 0.125)  # which half precision has
+    nn.init.zeros_(sines.linear.bias)
+    exact, wanted = sines.frequencies.clone(), sines(t)
+    found = sines.to(half)(t.to(half))
+    assert found.dtype == half
+    torch.testing.assert_close(found.float(), wanted, rtol=0, atol=0.02)
+    assert torch.equal(sines.float().frequencies, exact)
+    assert torch.equal(sines(t), wanted)

@@ -130,8 +130,10 @@ class _Noise:
 def _drawn_noise(model: MultiscaleFlow, u: Tensor) -> Iterator[_Noise]:
     """Draw each block's noise and times for the whole batch, in the order of its solve."""
     noise, before = _Noise(), [_drawing(block) for block in model.blocks]
+    # States have the weights' precision, which the data need not have.
+    one = u.new_empty((), dtype=next((p.dtype for p in model.parameters()), u.dtype))
     for station in model.walk():
-        flow, like = station.flow, u.new_empty(()).expand(len(u), *station.shape)
+        flow, like = station.flow, one.expand(len(u), *station.shape)
         if isinstance(flow.end, Uniform):
             flow.end = flow.end.drawn_once(like)
         divergence = flow.divergence

@@ -33,6 +33,7 @@ from rnode_dyn import (
     Scale,
     Sensitivity,
     Solver,
+    Standardize,
     TrajectoryPolynomial,
     Uniform,
     run,
@@ -149,6 +150,23 @@ def test_pieces_leave_out_the_labels_of_the_whole() -> None:
     whole, pieces = outcome(model, u, None, labels), outcome(model, u, 2, labels)
     torch.testing.assert_close(pieces.loss, whole.loss, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(pieces.gradient, whole.gradient, rtol=1e-12, atol=1e-14)
+    assert torch.equal(pieces.next_number, whole.next_number)
+
+
+@pytest.mark.parametrize("weights_of", [torch.float32, torch.bfloat16], ids=str)
+def test_pieces_have_the_noise_of_the_whole_where_data_are_more_precise(
+    weights_of: torch.dtype,
+) -> None:
+    """Tables come in 64 bits to be standardised, pixels in 32 to weights of 16."""
+    flow = RegularizedFlow(MLPField(2, (5,)), Solver(RK4(), HALF_STEPS))
+    for parameter in flow.parameters():
+        nn.init.normal_(parameter, std=0.4)
+    units = Standardize(torch.full((2,), 1e6), torch.ones(2))
+    model = MultiscaleFlow((2,), [Scale([flow])], preprocess=units).to(weights_of)
+    u = 1e6 + torch.randn(BATCH, 2, dtype=torch.float64)
+    whole, pieces = outcome(model, u, None), outcome(model, u, 4)
+    tolerance = 8 * torch.finfo(weights_of).eps
+    torch.testing.assert_close(pieces.loss, whole.loss, rtol=tolerance, atol=tolerance)
     assert torch.equal(pieces.next_number, whole.next_number)
 
 
