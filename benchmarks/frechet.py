@@ -68,6 +68,15 @@ def frechet_distance(one: np.ndarray, other: np.ndarray) -> float:
     return float(means @ means + np.trace(first + second) - 2 * common)
 
 
+def check_like(u: Tensor, side: int) -> None:
+    """Refuse samples that the classifier has never seen the like of; it takes any size."""
+    if tuple(u.shape[1:]) != (1, side, side):
+        shape = "×".join(map(str, u.shape[1:]))
+        raise SystemExit(f"samples are {shape}, and the classifier's digits 1×{side}×{side}.")
+    if not bool(u.isfinite().all()):
+        raise SystemExit("some samples are not finite: they have no distance.")
+
+
 def shades_of(pixels: Tensor) -> Tensor:
     """Return pixels from 0 to 255 as numbers from 0 to 1."""
     return pixels.float() / 255
@@ -78,6 +87,7 @@ class Judge:
 
     def __init__(self, root: str, side: int, steps: int = 1000, seed: int = 0) -> None:
         torch.manual_seed(seed)
+        self.side = side
         splits = load_data("mnist", root=root, image_size=side, condition="label")
         assert splits.conditions is not None
         train, test = (shades_of(s.head(len(s))) for s in (splits.train, splits.test))
@@ -87,10 +97,13 @@ class Judge:
 
     def floor(self, count: int) -> float:
         """Return the distance of so many real training digits."""
+        if count > len(self.train):
+            raise SystemExit(f"--samples is {count}: there are {len(self.train)} real ones.")
         return frechet_distance(features(self.net, self.train[:count]), self.real)
 
     def distance(self, u: Tensor) -> float:
         """Return that of samples, points of the unit cube about."""
+        check_like(u, self.side)
         shades = (u * 256).floor().clamp(0, 255) / 255
         return frechet_distance(features(self.net, shades.float()), self.real)
 
@@ -105,6 +118,8 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--guidance", type=float)
     given = parser.parse_args()
+    if given.samples < 2:
+        parser.error(f"--samples is {given.samples}: a covariance takes 2 or more")
     judge = Judge(given.root, given.side)
     print(f"classifier: {judge.accuracy:.2%} of the test digits right")
     print(f"{given.samples} real digits: {judge.floor(given.samples):.3f}")

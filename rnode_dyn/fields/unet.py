@@ -1,7 +1,7 @@
 """A field on images that sees them at several sizes: strong, and cheap for its strength."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
@@ -148,7 +148,11 @@ class UNetField(nn.Module):
         super().__init__()
         self.levels = whole("UNetField", "levels", levels)
         growth, depth = whole("UNetField", "growth", growth), whole("UNetField", "depth", depth)
-        widths = [whole("UNetField", "width", width) * growth**i for i in range(self.levels)]
+        channels, width = (
+            whole("UNetField", "channels", channels),
+            whole("UNetField", "width", width),
+        )
+        widths = [width * growth**i for i in range(self.levels)]
         if width % GROUPS:
             raise ValueError(
                 f"width is {width}; write a multiple of {GROUPS}, since channels are normalised "
@@ -217,8 +221,8 @@ class UNetField(nn.Module):
         return self.last(self.activation(self.norm(x)))
 
 
-def _through(blocks: Iterable[nn.Module], x: Tensor, features: Tensor) -> Tensor:
-    for block in blocks:
+def _through(blocks: nn.Module, x: Tensor, features: Tensor) -> Tensor:
+    for block in blocks.children():
         x = block(x, features)
     return x
 

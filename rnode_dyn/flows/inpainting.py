@@ -39,7 +39,7 @@ def inpaint(
     Args:
         flow: A flow of one block, trained by matching.
         x: Samples as the flow takes them, ``(batch, *event)``; what stands at unknown places does
-            not matter, if it is finite.
+            not matter.
         known: Which coordinates are known, boolean, of the event's shape or ``(batch, *event)``.
         steps: Steps from noise to data, each two evaluations of the field.
         repeats: How often each step is taken.
@@ -64,7 +64,8 @@ def inpaint(
     whole("inpaint", "steps", steps)
     whole("inpaint", "repeats", repeats)
     condition = flow.enter_condition(condition)
-    data = flow.enter(x).z
+    # A step in front may look at all of a sample, and must not see what is to be drawn.
+    data = flow.enter(x.where(mask, torch.zeros_like(x))).z
     path = _Path(block, data, mask, handed(block, condition).get("condition"))
     state = torch.randn_like(data)
     for step in range(steps):

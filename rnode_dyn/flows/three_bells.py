@@ -67,7 +67,7 @@ class ThreeBells(Transform):
         self._within_end, self._beyond_grey = _below(reach), _below(-grey_reach)
 
     def forward(self, x: Tensor) -> FlowResult:
-        """Map the unit cube to space."""
+        """Map the unit cube to space; what lies outside of it has no place there: NaN."""
         middle = self.reach + self._half
         dark = self._quantile_of_end(x / self.dark) - middle
         bright = middle - self._quantile_of_end((1 - x) / self.bright)
@@ -90,7 +90,8 @@ class ThreeBells(Transform):
     def _quantile_of_end(self, share: Tensor) -> Tensor:
         """Deviations from the middle of its bell, of a share of an end counted from outside."""
         inside = _MARGIN + (1 - _MARGIN) * share.clamp(0, 1)
-        return torch.special.ndtri(self._within_end * inside)
+        quantile = torch.special.ndtri(self._within_end * inside)
+        return quantile.where(share > -2 * _MARGIN, math.nan)
 
     def _share_of_end(self, deviations: Tensor) -> Tensor:
         inside = torch.special.ndtr(deviations) / self._within_end
@@ -100,7 +101,8 @@ class ThreeBells(Transform):
         """Log dy/dx: in each part its share of a bell over the bell's density, and over x's."""
         outside = (y.abs() - self._half).clamp_min(0)
         end = (outside - self.reach).square() / 2 + math.log(self._within_end * (1 - _MARGIN))
-        end = end - torch.where(y < 0, math.log(self.dark), math.log(self.bright))
+        share = torch.full_like(y, math.log(self.bright)).masked_fill(y < 0, math.log(self.dark))
+        end = end - share
         grey = (y / self.grey_deviation).square() / 2 + math.log1p(-2 * self._beyond_grey)
         grey = grey + math.log(self.grey_deviation / self._grey)
         slopes = torch.where(outside > 0, end, grey) + math.log(2 * math.pi) / 2

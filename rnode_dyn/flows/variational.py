@@ -15,8 +15,10 @@ _MOST = 2.0
 
 _INNERMOST = 2.0**-20
 
-_Way = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From the noise's logits and the image to moved ones, and the log scale of each."""
+_MOST_LEVELS = 2**16
+
+_Way = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From the noise's logits, the image, and which move, to moved ones and the log scale of each."""
 
 
 class VariationalDequantization(Transform):
@@ -54,8 +56,11 @@ class VariationalDequantization(Transform):
         super().__init__()
         self.event_shape = _image(event_shape)
         self.levels = whole("VariationalDequantization", "levels", levels)
-        if self.levels < 2:
-            raise ValueError("VariationalDequantization: levels is 1; write 2 or more.")
+        if not 2 <= self.levels <= _MOST_LEVELS:
+            raise ValueError(
+                f"VariationalDequantization: levels is {levels}; write 2 or more, at most "
+                f"{_MOST_LEVELS:,}, of which float32 still tells noise within a bin."
+            )
         channels, height, width_of_image = self.event_shape
         squares = torch.arange(height)[:, None] + torch.arange(width_of_image)
         self.register_buffer("board", squares % 2 == 0, persistent=False)
@@ -64,7 +69,7 @@ class VariationalDequantization(Transform):
         self.nets = nn.ModuleList(_net(channels, width) for _ in range(count))
 
     def forward(self, x: Tensor) -> FlowResult:
-        """Move the noise of points of the unit cube; others stay where they are."""
+        """Move the noise of points of the unit cube; others, and bins' edges, stay as they are."""
         return self._move(x, self._there)
 
     def inverse(self, z: Tensor) -> FlowResult:
@@ -74,38 +79,40 @@ class VariationalDequantization(Transform):
     def _move(self, x: Tensor, way: _Way) -> FlowResult:
         pixels = (x * self.levels).floor()
         inside = (x >= 0) & (x < 1)
-        # As far from the bin's edges as uniform dequantization stays.
-        margin = self.levels * 2.0**-22
-        noise = ((x * self.levels - pixels) - margin) / (1 - 2 * margin)
+        # Uniform dequantization puts what is nearer to an edge than half of this at half of it: so
+        # many draws of one value have no density, and what is stretched must leave them alone.
+        edge = self.levels * 2.0**-21
+        noise = ((x * self.levels - pixels) - edge) / (1 - 2 * edge)
+        moves = inside & (noise > 0) & (noise < 1)
         before = noise.clamp(_INNERMOST, 1 - _INNERMOST).logit()
-        after, scales = way(before, 2 * pixels / (self.levels - 1) - 1)
-        moved = (pixels + margin + (1 - 2 * margin) * after.sigmoid()) / self.levels
+        after, scales = way(before, 2 * pixels / (self.levels - 1) - 1, moves)
+        moved = (pixels + edge + (1 - 2 * edge) * after.sigmoid()) / self.levels
         log_slopes = scales + _log_slope(after) - _log_slope(before)
-        log_det = log_slopes.where(inside, torch.zeros_like(x)).flatten(1).sum(1)
-        return FlowResult(moved.where(inside, x), log_det, {})
+        log_det = log_slopes.where(moves, torch.zeros_like(x)).flatten(1).sum(1)
+        return FlowResult(moved.where(moves, x), log_det, {})
 
-    def _there(self, y: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _there(self, y: Tensor, image: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.zeros_like(y)
         for step in range(len(self.nets)):
-            log_scale, shift = self._step(step, y, image)
+            log_scale, shift = self._step(step, y, image, moves)
             y, total = y * log_scale.exp() + shift, total + log_scale
         return y, total
 
-    def _back(self, y: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _back(self, y: Tensor, image: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.zeros_like(y)
         for step in reversed(range(len(self.nets))):
-            log_scale, shift = self._step(step, y, image)
+            log_scale, shift = self._step(step, y, image, moves)
             y, total = (y - shift) * (-log_scale).exp(), total - log_scale
         return y, total
 
-    def _step(self, step: int, y: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Log scale and shift of a step, both 0 for the noise that it sees."""
+    def _step(self, step: int, y: Tensor, image: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
+        """Log scale and shift of a step, both 0 for the noise that it sees or that stays."""
         seen = self._seen(step)
         net, squashed = self.nets[step], torch.tanh(y / 4) * seen
         dtype = next(net.parameters()).dtype
         found = net(torch.cat([image, squashed], dim=1).to(dtype)).to(y.dtype)
         log_scale, shift = found.chunk(2, dim=1)
-        moves = ~seen
+        moves = moves & ~seen
         return _MOST * torch.tanh(log_scale / _MOST) * moves, shift * moves
 
     def _seen(self, step: int) -> Tensor:

@@ -321,9 +321,9 @@ def _build_unet(field: FieldRecipe, shape: Sequence[int], given: _Given) -> UNet
 
 
 def _build_preprocess(recipe: Recipe, event: Event) -> Transform | None:
+    steps = [_build_dequantization(recipe, event), _build_shades(recipe, event)]
     if recipe.data.standardize:
         return Standardize(torch.zeros(event.shape), torch.ones(event.shape))
-    steps = [_build_dequantization(recipe, event), _build_shades(recipe, event)]
     there = [step for step in steps if step is not None]
     return Compose(there) if len(there) > 1 else next(iter(there), None)
 
@@ -365,6 +365,9 @@ def _build_shades(recipe: Recipe, event: Event) -> Transform | None:
 def _build_bells(recipe: Recipe, ends: tuple[int, int], levels: int) -> Transform:
     if sum(ends) >= levels:
         reason = f"of {levels} levels none is left between the ends: say fewer, such as [1, 1]"
+        raise _problem(recipe, "model.bells", reason)
+    if recipe.train.precision == "bf16-true":
+        reason = "bell curves need 32 bits: say bf16-mixed or 32-true"
         raise _problem(recipe, "model.bells", reason)
     return ThreeBells(*(end / levels for end in ends))
 

@@ -62,6 +62,8 @@ def test_channels_that_shrink_to_nothing_are_refused() -> None:
         UNetField(1, 8, growth=0)
     with pytest.raises(ValueError, match="depth is 0"):
         UNetField(1, 8, depth=0)
+    with pytest.raises(ValueError, match="channels is 0"):
+        UNetField(0, 8)
 
 
 def test_vectors_are_refused() -> None:

@@ -140,6 +140,20 @@ def test_uniform_noise_becomes_a_bell_in_each_part(
     torch.testing.assert_close(share, share[0] + slope * (uniform - uniform[0]), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("transform", [LogitTransform(0.05), ThreeBells(0.1, 0.3)], ids=str)
+@pytest.mark.parametrize("x", [-0.5, 1.5, math.nan])
+def test_outside_of_the_cube_there_is_no_density(transform: Transform, x: float) -> None:
+    y, log_det, _ = transform(torch.tensor([[x, 0.5]]))
+    assert y.isnan().tolist() == [[True, False]]
+    assert bool(log_det.isnan().all())
+
+
+def test_bells_in_double_precision_are_exact_to_it() -> None:
+    bells, x = ThreeBells(1 / 256, 4 / 256), torch.tensor([[0.001]], dtype=torch.float64)
+    expected = dense_log_det(lambda s: bells(s).z, x)
+    torch.testing.assert_close(bells(x).log_det, expected, rtol=0, atol=1e-12)
+
+
 def test_bells_meet_where_one_part_ends() -> None:
     bells = ThreeBells(0.1, 0.3, reach=3.0, grey_deviation=1.5, grey_reach=2.0)
     x = torch.linspace(0, 1, 10_001, dtype=torch.float64)[:, None]

@@ -64,6 +64,23 @@ def test_ends_of_a_bin_stay_in_it() -> None:
         assert bool(log_det.isfinite().all())
 
 
+@pytest.mark.parametrize("bias", [-0.5, 0.5])
+def test_noise_at_the_edges_lifts_no_bound(bias: float) -> None:
+    """Draws nearer to an edge than float32 tells are many of one value, which has no density."""
+    module, count = VariationalDequantization((1, 1, 1), 256, width=8, couplings=1), 100_000
+    with torch.no_grad():
+        module.nets[0][-1].bias[0] = bias  # type: ignore[index]
+    noise = ((torch.arange(count) + 0.5) / count).double()
+    u = UniformDequantization(256)(
+        torch.full((count, 1, 1, 1), 128), noise=noise.float().reshape(-1, 1, 1, 1)
+    )
+    found = float(module(u).log_det.detach().mean(dtype=torch.float64))
+    log_scale, before = 2 * math.tanh(bias / 2), noise.logit()
+    after = before * math.exp(log_scale)
+    slopes = (after.sigmoid() * (-after).sigmoid()) / (noise * (1 - noise))
+    assert math.isclose(found, log_scale + float(slopes.log().mean()), rel_tol=1e-3)
+
+
 def test_the_log_determinant_is_that_of_the_jacobian() -> None:
     module = learned().double()
     u = UniformDequantization(17)(torch.randint(17, (2, *SHAPE))).double()
@@ -154,6 +171,7 @@ def test_an_evaluation_names_the_bound() -> None:
     [
         (((2,), 4), r"takes images .* has shape \(2,\)"),
         ((SHAPE, 1), "levels is 1; write 2 or more"),
+        ((SHAPE, 2**20), "levels is 1048576; .* at most 65,536"),
         ((SHAPE, 2.5), "levels is 2.5"),
         ((SHAPE, 4, 0), "width is 0"),
         ((SHAPE, 4, 8, -1), "couplings is -1"),

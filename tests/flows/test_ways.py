@@ -18,6 +18,7 @@ from rnode_dyn import (
     RegularizedFlow,
     Scale,
     Solver,
+    VariationalDequantization,
     inpaint,
     interpolate,
 )
@@ -101,6 +102,24 @@ def test_masks_may_differ_from_sample_to_sample() -> None:
     drawn = inpaint(flow, x, known, steps=3, repeats=2)
     assert torch.equal(drawn[known], x[known])
     assert not bool((drawn == x)[~known].any())
+
+
+def test_what_stands_at_unknown_places_does_not_matter() -> None:
+    """Not even to a step in front of the block that looks at whole samples."""
+    shape = (1, 1, 4)
+    front = VariationalDequantization(shape, 4, width=8)
+    for parameter in front.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    flow = MultiscaleFlow(shape, [Scale([RegularizedFlow(lambda t, x: -x.roll(1, -1))])], front)
+    known = torch.tensor([[[True, True, False, False]]])
+    x = torch.rand(3, *shape)
+    found = []
+    for hidden in (0.1, 0.9, math.nan):
+        torch.manual_seed(0)
+        there = torch.where(known, x, hidden)
+        found.append(inpaint(flow, there, known, steps=3, repeats=2))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from rnode_dyn import (
     load_recipe,
 )
 from rnode_dyn.costs.architecture import describe_model
+from rnode_dyn.data import Event
 from rnode_dyn.recipe.build import ALGORITHMS
 from rnode_dyn.recipe.names import COMPARES_STAGES, FIXED_ALGORITHMS, AlgorithmName
 
@@ -143,6 +144,27 @@ def test_bells_that_leave_nothing_or_stand_beside_a_logit_are_refused(
 ) -> None:
     with pytest.raises((RecipeError, ValidationError), match=r"(?s)bells.*say"):
         build_model(recipe(model=model))
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        ({"bells": [1, 4]}, {}),
+        ({"logit_alpha": 0.05}, {}),
+        ({}, {"dequantization": "variational"}),
+    ],
+    ids=str,
+)
+def test_what_is_for_pixels_is_refused_beside_standardised_columns(model: dict, data: dict) -> None:
+    table = {"dataset": "npy", "standardize": True, **data}
+    given = recipe(data=table, model={**model, "field": {"kind": "mlp"}})
+    with pytest.raises(RecipeError, match=f"{next(iter(model | data))}.*npy has continuous"):
+        build_model(given, Event((3,)))
+
+
+def test_bells_of_16_bits_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"model\.bells.*say bf16-mixed or 32-true"):
+        build_model(recipe(model={"bells": [1, 4]}, train={"precision": "bf16-true"}))
 
 
 def test_scales_have_their_own_parts() -> None:

@@ -1,0 +1,48 @@
+"""The benchmark's Fréchet distance: that of Gaussians, and of nothing it has not seen."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(name="frechet")
+def _frechet(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    if not BENCHMARKS.is_dir():
+        pytest.skip("the benchmarks are not here: they are not installed with the package")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("frechet")
+
+
+@pytest.mark.parametrize("count", [100, 10])
+def test_it_is_the_formula_of_the_paper_even_of_few_samples(
+    frechet: ModuleType, count: int
+) -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(count, 16)), 0.1 + 2 * rng.normal(size=(200, 16))
+    first, second = np.cov(one.T), np.cov(other.T)
+    common = linalg.sqrtm(first @ second).real
+    expected = np.square(one.mean(0) - other.mean(0)).sum() + np.trace(first + second - 2 * common)
+    assert frechet.frechet_distance(one, other) == pytest.approx(expected, rel=1e-5)
+    assert frechet.frechet_distance(one, one) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("u", "message"),
+    [
+        (torch.zeros(2, 1, 14, 14), "samples are 1×14×14"),
+        (torch.zeros(2, 3, 28, 28), "samples are 3×28×28"),
+        (torch.full((2, 1, 28, 28), torch.nan), "not finite"),
+    ],
+)
+def test_samples_that_have_no_distance_are_refused(
+    frechet: ModuleType, u: torch.Tensor, message: str
+) -> None:
+    with pytest.raises(SystemExit, match=message):
+        frechet.check_like(u, 28)
