@@ -321,6 +321,7 @@ def _build_unet(field: FieldRecipe, shape: Sequence[int], given: _Given) -> UNet
 
 
 def _build_preprocess(recipe: Recipe, event: Event) -> Transform | None:
+    # Before all else: of columns, which alone are standardised, both refuse their keys.
     steps = [_build_dequantization(recipe, event), _build_shades(recipe, event)]
     if recipe.data.standardize:
         return Standardize(torch.zeros(event.shape), torch.ones(event.shape))

@@ -106,7 +106,7 @@ def with_labels_left_out(
     rates = [p.label_dropout for p in model.modules() if isinstance(p, ConditionEmbedding)]
     if condition is None or not any(rates) or not any(b.training for b in model.blocks):
         return condition
-    if _left_out.get():
+    if _left_out.get():  # of the batch that this is a piece of
         return condition
     left_out = drawn(_one_number_each, u, axis=0) < max(rates)
     # Bytes have no place for the label of no class.
