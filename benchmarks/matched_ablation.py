@@ -47,6 +47,8 @@ from rnode_dyn.recipe.build import load_splits
 STEPS = (4, 8, 16)
 TRAINED_BY = 8
 """Steps of RK4 in the likelihood's training."""
+DRAWN_BY = 8
+"""Steps of RK4 of the samples."""
 FIGURES = ("bits", "evaluations", *(f"error_{n}" for n in STEPS), "frechet", "updates")
 
 
@@ -113,7 +115,7 @@ class Task:
             fixed = self.bits(flow, Solver(RK4(), FixedStep(1 / count)))
             found[f"error_{count}"] = abs(fixed - exact)
         for block in flow.blocks:
-            block.eval_solver = Solver(RK4(), FixedStep(1 / 16))
+            block.eval_solver = Solver(RK4(), FixedStep(1 / DRAWN_BY))
         torch.manual_seed(self.seed)
         drawn = FlowDistribution(flow, flow.event_shape).sample((self.samples,))
         return {**found, "frechet": judge.distance(drawn)}
@@ -136,7 +138,7 @@ def ablate(task: Task, judge: Judge, matching: float, after: float) -> dict[str,
         flow, rate = deepcopy(start), 2e-3 if name == "matching" else 5e-4
         updates = task.train(flow, objective(start), rate, after)
         found[name] = {**task.measure(flow, judge), "updates": float(updates)}
-        print(name, found[name], flush=True)
+        print(task.seed, name, found[name], flush=True)
     flow = task.flow()
     updates = task.train(flow, FlowMatching("minibatch-ot"), 2e-3, matching + after)
     found["minibatch OT"] = {**task.measure(flow, judge), "updates": float(updates)}

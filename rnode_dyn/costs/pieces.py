@@ -22,14 +22,17 @@ from rnode_dyn.numerics.solve import Solver
 
 Way = Literal["discrete", "checkpointed"]
 
-# What a piece may keep: half of the memory that is there. On a CPU no more than this, since larger
-# pieces gain nothing there: beyond some 30 MB a tensor, memory goes back to the system each time.
+# What a piece may keep: half of the memory that is there. On a CPU no more than this is likely to
+# be, since larger pieces gain nothing: beyond some 30 MB a tensor, memory goes back each time.
 _SHARE = 0.5
 _MOST_ON_CPU = 1_500_000_000
-# Steps that nobody knows beforehand: so many times those that are assumed must fit.
+# Steps that nobody knows beforehand: so many times those that are assumed must fit, and so many
+# are likely.
 _SAFETY = 4
-# What one evaluation costs beside its operations, in operations: some 1.5 ms of a CPU's core.
-_CALL_ON_CPU = 1e8
+_LIKELY = 2
+# What one evaluation costs beside its operations, in operations: on a CPU for each layer with
+# weights, some 0.4 ms of a core.
+_LAYER_ON_CPU = 3e7
 _CALL_ON_GPU = 1e10
 
 
@@ -100,9 +103,10 @@ def choose_pieces(
 ) -> Pieces:
     """Choose the pieces, equal ones, and the way to differentiate them that take the least time.
 
-    What may be chosen must fit into half of the memory that is there, and on a CPU into 1.5 GB.
-    Where nothing fits, it is what takes the least memory. Of adaptive and governed solves four
-    times the steps must fit that :func:`training_cost` assumes.
+    What may be chosen must fit into half of the memory that is there. Of adaptive and governed
+    solves four times the steps must fit that :func:`training_cost` assumes. On a CPU, where larger
+    pieces gain nothing, it takes 1.5 GB at the most, by twice the assumed steps. Where nothing
+    fits, it is what takes the least memory.
 
     Args:
         model: The flow.
@@ -117,18 +121,20 @@ def choose_pieces(
         (8, 'discrete')
     """
     available = available_bytes(device)
-    call = _CALL_ON_GPU if device.type == "cuda" else _CALL_ON_CPU
     fitting: list[tuple[float, Pieces]] = []
     every: list[Pieces] = []
     for way in _ways(model):
         with differentiated_by(model, _SENSITIVITIES.get(way)):
             cost = training_cost(model, 1, governed=governed)
-        kept = _with_spare_steps(cost).bytes * _width(model)
+        calls = _cost_of_calls(model, cost, device)
+        kept, likely = (
+            _with_steps(cost, times).bytes * _width(model) for times in (_SAFETY, _LIKELY)
+        )
         for size in _divisors(batch_size):
             pieces = Pieces(batch_size, size, way, size * kept, available)
             every.append(pieces)
-            if pieces.bytes <= _budget(available, device):
-                fitting.append((cost.step_flops + call * _calls(cost) / size, pieces))
+            if _has_room(pieces) and (device.type == "cuda" or size * likely <= _MOST_ON_CPU):
+                fitting.append((cost.step_flops + calls / size, pieces))
     if not fitting:
         return min(every, key=lambda pieces: pieces.bytes)
     return min(fitting, key=lambda found: found[0])[1]
@@ -171,9 +177,8 @@ def _is_exact(solver: Solver) -> bool:
     return isinstance(solver.sensitivity, DiscreteAdjoint | CheckpointedAdjoint)
 
 
-def _budget(available: int | None, device: torch.device) -> float:
-    there = float("inf") if available is None else _SHARE * available
-    return there if device.type == "cuda" else min(there, _MOST_ON_CPU)
+def _has_room(pieces: Pieces) -> bool:
+    return pieces.available is None or pieces.bytes <= _SHARE * pieces.available
 
 
 def _width(model: MultiscaleFlow) -> int:
@@ -185,22 +190,35 @@ def _divisors(number: int) -> list[int]:
     return [size for size in range(1, number + 1) if number % size == 0]
 
 
-def _calls(cost: TrainingCost) -> int:
-    counts = (block.counts for block in cost.blocks)
-    at_stages = sum(c.forward + c.again + c.differentiated for c in counts)
-    return at_stages + 2 * sum(block.nodes for block in cost.blocks)
+def _cost_of_calls(model: MultiscaleFlow, cost: TrainingCost, device: torch.device) -> float:
+    """What the calls of a step cost beside their operations, in operations."""
+    calls = [_calls(block) for block in cost.blocks]
+    if device.type == "cuda":
+        return _CALL_ON_GPU * sum(calls)
+    layers = [_layers(block.field) for block in model.blocks]
+    return _LAYER_ON_CPU * sum(c * n for c, n in zip(calls, layers, strict=True))
 
 
-def _with_spare_steps(cost: TrainingCost) -> TrainingCost:
-    return replace(
-        cost, blocks=[_spare(block) if block.assumed else block for block in cost.blocks]
-    )
+def _layers(field: torch.nn.Module) -> int:
+    with_weights = (any(True for _ in m.parameters(recurse=False)) for m in field.modules())
+    return max(1, sum(with_weights))
 
 
-def _spare(block: BlockCost) -> BlockCost:
+def _calls(cost: BlockCost) -> int:
+    counts = cost.counts
+    return counts.forward + counts.again + counts.differentiated + 2 * cost.nodes
+
+
+def _with_steps(cost: TrainingCost, times: int) -> TrainingCost:
+    """So many times the steps wherever their number is an assumption."""
+    blocks = [_spare(block, times) if block.assumed else block for block in cost.blocks]
+    return replace(cost, blocks=blocks)
+
+
+def _spare(block: BlockCost, times: int) -> BlockCost:
     counts = replace(
         block.counts,
-        states_kept=_SAFETY * block.counts.states_kept,
-        graphs_kept=_SAFETY * block.counts.graphs_kept,
+        states_kept=times * block.counts.states_kept,
+        graphs_kept=times * block.counts.graphs_kept,
     )
     return replace(block, counts=counts)

@@ -91,6 +91,14 @@ def test_steps_that_nobody_knows_must_have_room(mnist: MultiscaleFlow) -> None:
     assert governed.size < known.size
 
 
+def test_a_field_of_many_layers_goes_through_in_large_pieces() -> None:
+    """Each layer of each call costs time beside its operations: checkpoints are worth theirs."""
+    recipe = load_recipe("mnist-unet")
+    model = build_model(recipe)
+    chosen = choose_pieces(model, 16, torch.device("meta"), governed_blocks(recipe, model))
+    assert (chosen.size, chosen.way) == (16, "checkpointed")
+
+
 def test_another_sensitivity_than_the_exact_ones_stays() -> None:
     model = build_model(load_recipe("quickstart"))
     for block in model.blocks:
