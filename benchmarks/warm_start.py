@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnode_dyn import FlowMatching, Likelihood, MultiscaleFlow, load_recipe
+from rnode_dyn.training.loop.averaging import MovingAverage
 
 # isort: split
 import pytorch_lightning as pl  # after rnode_dyn, which lets it import beside a CPU torch
 import torch
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -241,7 +242,7 @@ def measure(root: str, variant: Variant) -> list[str]:
     recipe = load_recipe("mnist14-warm", [f"data.root={root}", *OVERRIDES])
     splits = load_splits(recipe)
     model = build_model(recipe, splits.event).train()
-    average = [] if variant.ema is None else [EMAWeightAveraging(decay=variant.ema)]
+    average = [] if variant.ema is None else [MovingAverage(variant.ema)]
     lengths = (variant.steps, variant.batch_size, variant.learning_rate)
     seconds = fit(model, splits, variant.objective, lengths, average)
     matched = held_out(model, splits)

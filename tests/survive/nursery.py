@@ -21,7 +21,7 @@ import torch
 
 from rnode_dyn import Recipe, run
 from rnode_dyn.running.runner import resume
-from tests.survive.scenarios import differences, draw_pictures, governed, stages, workers
+from tests.survive.scenarios import differences, draw_pictures, governed, labelled, stages, workers
 
 _WRITES = ("replace", "link", "fsync", "write", "unlink")
 _KILLS_A_RUN = 3
@@ -127,6 +127,7 @@ def main(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     draw_pictures(folder / "pictures")
     recipes = {
         "stages": stages(),
+        "labelled": labelled(),
         "governed": governed(),
         "workers": workers(folder / "pictures"),
     }

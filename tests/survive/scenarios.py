@@ -44,6 +44,27 @@ def stages() -> Recipe:
     return _with(train={"stage": table, "ema": 0.9, "learning_rate": 0.02, **often})
 
 
+def labelled() -> Recipe:
+    """A field with constants, averaged; labels left out; its own pairs; noise that is learned."""
+    model = {
+        "logit_alpha": 0.01,
+        "scales": 1,
+        "field": {"kind": "unet", "width": 8, "levels": 1},
+        "condition": {"embedding": 4, "dropout": 0.2},
+    }
+    matching = {"objective": "flow-matching", "max_steps": 3}
+    again = {**matching, "coupling": "reflow", "ema": 0.5}
+    train = {
+        "stage": [matching, again, {"max_steps": 4}],
+        "ema": 0.9,
+        "learning_rate": 0.02,
+        "validate_every_steps": 3,
+        "checkpoint_every_steps": 2,
+    }
+    data = {**_DIGITS, "condition": "label", "dequantization": "variational"}
+    return _with(data=data, model=model, train=train)
+
+
 def governed() -> Recipe:
     """Epochs, a schedule, and steps that the training chooses."""
     solver = {**_SMALL["solver"], "algorithm": "rk4", "step": "auto"}

@@ -10,13 +10,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, EMAWeightAveraging
+from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 
 from rnode_dyn.recipe.errors import Problem, RecipeError
 from rnode_dyn.recipe.schema import Recipe, StageRecipe, TrainRecipe
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.runs.history import RunLogger
+from rnode_dyn.training.loop.averaging import MovingAverage
 from rnode_dyn.training.loop.display import TrainingDisplay
 from rnode_dyn.training.loop.keeper import Keeper
 from rnode_dyn.training.loop.live_report import LiveReport
@@ -149,7 +150,7 @@ def _callbacks(recipe: Recipe, number: int, folder: RunFolder, console: Console)
     callbacks.append(LiveReport(folder))
     decay = stages[number].ema
     if decay is not None:
-        callbacks.append(EMAWeightAveraging(decay=decay))
+        callbacks.append(MovingAverage(decay))
     return callbacks
 
 

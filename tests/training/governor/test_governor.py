@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EMAWeightAveraging
 from rich.console import Console
 from torch import Tensor, nn
 from torch.distributions import Normal
@@ -39,6 +38,7 @@ from rnode_dyn.running.runner import resume
 from rnode_dyn.runs.folder import RunFolder
 from rnode_dyn.training.governor.build import build_governor
 from rnode_dyn.training.governor.governor import GovernorSettings, StepGovernor
+from rnode_dyn.training.loop.averaging import MovingAverage
 from rnode_dyn.training.loop.module import FlowTraining, OptimizerSettings
 from tests.tiny import TINY, run_until, same_weights
 
@@ -314,7 +314,7 @@ def test_a_flow_that_learned_the_solvers_error_goes_back(ema: float | None) -> N
     settings = GovernorSettings(0.1, every=5, max_steps=64)
     governor = StepGovernor(model.blocks, data(64), settings, told.append)
     spy = Spy(governor)
-    averaging = [] if ema is None else [EMAWeightAveraging(decay=ema)]
+    averaging = [] if ema is None else [MovingAverage(ema)]
     module = fit(model, 80, [*averaging, governor, Tempt(), spy])
     assert governor.returns >= 1
     assert spy.seen == governor.returns

@@ -1,0 +1,66 @@
+"""Averaged weights: what is learned is averaged, and what is constant stays as it is."""
+
+import pytest
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from rnode_dyn.training.loop.averaging import MovingAverage
+
+
+class WithConstants(LightningModule):
+    """A weight, a statistic, and constants of several kinds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0]))
+        self.register_buffer("statistic", torch.tensor([0.0]))
+        self.register_buffer("frequencies", torch.linspace(0, 64, 1000), persistent=False)
+        self.register_buffer("order", torch.arange(999).flip(0))
+        self.register_buffer("hidden", torch.tensor([True, False]))
+        self.register_buffer("never", torch.tensor([0.0, -torch.inf]))
+        self.register_buffer("phases", torch.polar(torch.ones(5), torch.arange(5.0)))
+        self.register_buffer("steps", torch.tensor(0))
+
+
+CONSTANTS = ("frequencies", "order", "hidden", "never", "phases")
+
+
+@pytest.fixture
+def averaged() -> tuple[WithConstants, WithConstants, list[float]]:
+    """A module that was trained for a hundred steps, its average, and the weights it had."""
+    module, callback = WithConstants(), MovingAverage(0.9)
+    callback.setup(None, module, "fit")  # type: ignore[arg-type]
+    weights = []
+    for _ in range(100):
+        with torch.no_grad():
+            module.weight.add_(1.0)
+            module.statistic += 2.0
+            module.steps += 1
+        weights.append(float(module.weight))
+        callback._average_model.update_parameters(module)  # type: ignore[union-attr]
+    return module, callback._average_model.module, weights  # type: ignore[union-attr]
+
+
+def test_what_changes_is_averaged(averaged: tuple[WithConstants, WithConstants, list[float]]):
+    _, average, weights = averaged
+    expected = weights[0]
+    for weight in weights[1:]:
+        expected = 0.9 * expected + 0.1 * weight
+    assert float(average.weight) == pytest.approx(expected, rel=1e-5)
+    assert float(average.statistic) == pytest.approx(2 * (expected - 1), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constants_stay_to_the_last_bit(
+    name: str, averaged: tuple[WithConstants, WithConstants, list[float]]
+) -> None:
+    _, average, _ = averaged
+    kept: Tensor = getattr(average, name)
+    assert torch.equal(kept, getattr(WithConstants(), name))
+
+
+def test_whole_numbers_are_those_of_the_trained(
+    averaged: tuple[WithConstants, WithConstants, list[float]],
+) -> None:
+    assert int(averaged[1].steps) == 100
