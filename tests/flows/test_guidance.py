@@ -15,6 +15,7 @@ from rnode_dyn import (
     Likelihood,
     MLPField,
     MultiscaleFlow,
+    Reflow,
     RegularizedFlow,
     Scale,
     Solver,
@@ -88,6 +89,8 @@ def test_densities_are_refused() -> None:
         lambda: guided.inverse(x, labels),
         lambda: distribution.log_prob(x),
         lambda: Likelihood().loss(guided, x, condition=labels),
+        lambda: FlowMatching().loss(guided, x, condition=labels),
+        lambda: Reflow(teacher=guided),
     ):
         with pytest.raises(ValueError, match="guided by 2 has no log-density"):
             ask()

@@ -14,6 +14,7 @@ from rnode_dyn.data.splits import Event
 from rnode_dyn.fields.condition import NO_CLASS, ConditionEmbedding
 from rnode_dyn.flows.augmented_flow import Augmented
 from rnode_dyn.flows.given import check_kind
+from rnode_dyn.flows.guidance import GuidedFlow
 from rnode_dyn.flows.multiscale import MultiscaleFlow, as_multiscale
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.share import drawn
@@ -65,7 +66,7 @@ def as_trained(model: nn.Module, u: Tensor, event: Event | None) -> tuple[Multis
 
     Raises:
         TypeError: if the model is no flow of ours, ``u`` no floating tensor, or ``event`` none.
-        ValueError: if ``u`` is no batch.
+        ValueError: if ``u`` is no batch, or the flow a guided one.
 
     Example:
         >>> import torch
@@ -81,7 +82,22 @@ def as_trained(model: nn.Module, u: Tensor, event: Event | None) -> tuple[Multis
             f"event is {event!r}; leave it out, or write an Event, such as Event((2,)). A "
             "condition goes by its name: condition=…."
         )
+    refuse_guided(model)
     return as_multiscale(model, event.shape), event
+
+
+def refuse_guided(model: nn.Module) -> None:
+    """Refuse a guided flow: it is no density, and its scale would be trained into the weights.
+
+    Raises:
+        ValueError: if it is one.
+    """
+    if not isinstance(model, GuidedFlow):
+        return
+    raise ValueError(
+        f"a flow guided by {model.scale:g} has no log-density, and is for samples alone: train, and "
+        "teach with, the flow that was guided."
+    )
 
 
 def with_labels_left_out(

@@ -12,6 +12,7 @@ from rnode_dyn.numerics.algorithms.classic import RK4
 from rnode_dyn.numerics.numbers import whole
 from rnode_dyn.numerics.solve import Solver
 from rnode_dyn.numerics.stepping.fixed import FixedStep
+from rnode_dyn.training.objectives.base import refuse_guided
 from rnode_dyn.training.objectives.flow_matching import FlowMatching
 
 
@@ -35,7 +36,7 @@ class Reflow(FlowMatching):
 
     Raises:
         TypeError: if the teacher is no flow.
-        ValueError: if a coupling is given, or steps are no whole number.
+        ValueError: if a coupling is given, steps are no whole number, or the teacher is guided.
 
     Example:
         >>> import torch
@@ -61,6 +62,7 @@ class Reflow(FlowMatching):
                 f"Reflow: teacher is a {type(self.teacher).__name__}; write a RegularizedFlow or "
                 "a MultiscaleFlow that has been trained."
             )
+        refuse_guided(self.teacher)
         object.__setattr__(self, "teacher", _solved_by(self.steps, self.teacher))
 
     def noise_for(
