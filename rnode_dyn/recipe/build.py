@@ -18,9 +18,7 @@ from rnode_dyn.flows.end_time import EndTime, as_float
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Scale
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.standardize import Standardize, standardizing
-from rnode_dyn.flows.three_bells import ThreeBells
-from rnode_dyn.flows.transforms import Compose, LogitTransform, Shift, Squeeze, Transform
-from rnode_dyn.flows.variational import VariationalDequantization
+from rnode_dyn.flows.transforms import Squeeze, Transform
 from rnode_dyn.recipe.block_parts import ALGORITHMS as ALGORITHMS
 from rnode_dyn.recipe.block_parts import SENSITIVITIES as SENSITIVITIES
 from rnode_dyn.recipe.block_parts import (
@@ -31,7 +29,8 @@ from rnode_dyn.recipe.block_parts import (
     build_sensitivity,
     build_solver,
 )
-from rnode_dyn.recipe.errors import Problem, RecipeError
+from rnode_dyn.recipe.errors import problem_at
+from rnode_dyn.recipe.preprocess import build_preprocess
 from rnode_dyn.recipe.schema import FieldRecipe, Recipe, ScaleParts, ScaleRecipe
 
 _Given = Mapping[str, Any]
@@ -133,7 +132,7 @@ def _blaming_the_data(recipe: Recipe) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise _problem(recipe, "data", str(error)) from error
+        raise problem_at(recipe.name, "data", str(error)) from error
 
 
 def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
@@ -161,12 +160,12 @@ def build_model(recipe: Recipe, event: Event | None = None) -> MultiscaleFlow:
             built, shape = _build_scale(recipe, parts, scale, shape, _condition_of(recipe, event))
         except MisfitError as error:
             key = f"model.scale.{number}" if _has_own_field(recipe, number) else "model"
-            raise _problem(recipe, f"{key}.{error.key}", str(error)) from error
+            raise problem_at(recipe.name, f"{key}.{error.key}", str(error)) from error
         except ValueError as error:
-            raise _problem(recipe, key, f"scale {number}: {error}") from error
+            raise problem_at(recipe.name, key, f"scale {number}: {error}") from error
         scales.append(built)
     units = _units_of_condition(recipe, event)
-    flow = MultiscaleFlow(event.shape, scales, _build_preprocess(recipe, event), units)
+    flow = MultiscaleFlow(event.shape, scales, build_preprocess(recipe, event), units)
     return flow.double() if recipe.train.precision == "64-true" else flow
 
 
@@ -195,8 +194,8 @@ def _scale_recipes(recipe: Recipe, event: Event) -> Sequence[ScaleRecipe]:
         return [ScaleRecipe(blocks=blocks)]
     if len(event.shape) != 3:
         what = '"auto" is' if count == "auto" else f"{count} scales are"
-        raise _problem(
-            recipe,
+        raise problem_at(
+            recipe.name,
             "model.scales",
             f"{what} for images, and a sample of {recipe.data.dataset} has shape "
             f"{event.shape}: drop it",
@@ -318,60 +317,3 @@ def _build_unet(field: FieldRecipe, shape: Sequence[int], given: _Given) -> UNet
         depth=field.depth,
         **given,
     )
-
-
-def _build_preprocess(recipe: Recipe, event: Event) -> Transform | None:
-    # Before all else: of columns, which alone are standardised, both refuse their keys.
-    steps = [_build_dequantization(recipe, event), _build_shades(recipe, event)]
-    if recipe.data.standardize:
-        return Standardize(torch.zeros(event.shape), torch.ones(event.shape))
-    there = [step for step in steps if step is not None]
-    return Compose(there) if len(there) > 1 else next(iter(there), None)
-
-
-def _build_dequantization(recipe: Recipe, event: Event) -> Transform | None:
-    """What learns the noise, if that is asked for; uniform noise needs nothing."""
-    given, key = recipe.data.dequantization, "data.dequantization"
-    if given is None:
-        return None
-    if event.levels is None:
-        what = "has continuous values, no pixels between which there would be gaps: drop it"
-        raise _problem(recipe, key, f"{recipe.data.dataset} {what}")
-    if given == "uniform":
-        return None
-    if recipe.train.precision == "bf16-true":
-        raise _problem(recipe, key, "noise within a bin needs 32 bits: say bf16-mixed or 32-true")
-    try:
-        return VariationalDequantization(event.shape, event.levels)
-    except ValueError as error:
-        raise _problem(recipe, key, str(error)) from error
-
-
-def _build_shades(recipe: Recipe, event: Event) -> Transform | None:
-    """What takes the unit cube to where a flow begins."""
-    alpha, bells = recipe.model.logit_alpha, recipe.model.bells
-    if alpha is None and bells is None:
-        return None
-    if event.levels is None:
-        raise _problem(
-            recipe,
-            "model.logit_alpha" if bells is None else "model.bells",
-            f"{recipe.data.dataset} has continuous values, not pixels between 0 and 1: drop it",
-        )
-    if bells is not None:
-        return _build_bells(recipe, bells, event.levels)
-    return LogitTransform(alpha) if alpha else Shift(-0.5)
-
-
-def _build_bells(recipe: Recipe, ends: tuple[int, int], levels: int) -> Transform:
-    if sum(ends) >= levels:
-        reason = f"of {levels} levels none is left between the ends: say fewer, such as [1, 1]"
-        raise _problem(recipe, "model.bells", reason)
-    if recipe.train.precision == "bf16-true":
-        reason = "bell curves need 32 bits: say bf16-mixed or 32-true"
-        raise _problem(recipe, "model.bells", reason)
-    return ThreeBells(*(end / levels for end in ends))
-
-
-def _problem(recipe: Recipe, key: str, reason: str) -> RecipeError:
-    return RecipeError(Problem(f"recipe {recipe.name}", key, reason))

@@ -91,3 +91,13 @@ class RecipeError(ValueError):
             return str(self.problems[0])
         header = f"the recipe has {len(self.problems)} mistakes:"
         return "\n  ".join([header, *map(str, self.problems)])
+
+
+def problem_at(name: str, key: str, reason: str) -> RecipeError:
+    """Return the error of a recipe of this name that is wrong at a key.
+
+    Example:
+        >>> print(problem_at("mine", "model.bells", "drop it"))
+        recipe mine: model.bells: drop it
+    """
+    return RecipeError(Problem(f"recipe {name}", key, reason))

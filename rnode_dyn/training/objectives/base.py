@@ -95,8 +95,8 @@ def refuse_guided(model: nn.Module) -> None:
     if not isinstance(model, GuidedFlow):
         return
     raise ValueError(
-        f"a flow guided by {model.scale:g} has no log-density, and is for samples alone: train, and "
-        "teach with, the flow that was guided."
+        f"a flow guided by {model.scale:g} has no log-density, and is for samples alone: train, "
+        "and teach with, the flow that was guided."
     )
 
 
