@@ -119,6 +119,13 @@ def first_evaluation(
 
 
 def is_same(again: Tensor, before: Tensor) -> Tensor:
-    """Whether a tensor came out as before, but for the rounding of operations in any order."""
-    tolerance = torch.finfo(before.dtype).eps ** 0.5
+    """Whether a tensor came out as before, but for the rounding of operations in any order.
+
+    In autocast it is that of its own type: a product that will be differentiated is made of other
+    operations than one that will not.
+    """
+    kind, device = before.dtype, before.device.type
+    if torch.is_autocast_enabled(device):
+        kind = torch.get_autocast_dtype(device)
+    tolerance = max(torch.finfo(before.dtype).eps, torch.finfo(kind).eps) ** 0.5
     return ((again - before).abs() <= tolerance * (1 + before.abs().amax())).all()

@@ -1,5 +1,8 @@
 """Whether a tensor is seen by torch.func or by torch.export, and as what."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -8,16 +11,30 @@ from torch import _C, Tensor
 _functorch: Any = _C._functorch  # type: ignore[attr-defined]
 # Older releases of torch tell an export from compiling no better.
 _says_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+_tracing = ContextVar("tracing", default=False)
+
+
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Within this context, code is traced for an export in another way than by torch.export."""
+    token = _tracing.set(True)
+    try:
+        yield
+    finally:
+        _tracing.reset(token)
 
 
 def is_exporting() -> bool:
-    """Whether torch.export traces the code that runs: tensors have shapes there, and no values.
+    """Whether the code that runs is traced for an export: tensors have shapes there, and no values.
 
     Example:
+        >>> with tracing():
+        ...     is_exporting()
+        True
         >>> is_exporting()
         False
     """
-    return bool(_says_exporting())
+    return _tracing.get() or bool(_says_exporting())
 
 
 def is_batched(tensor: Tensor) -> bool:

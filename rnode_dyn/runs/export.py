@@ -5,6 +5,7 @@ import io
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -12,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from rnode_dyn.flows.as_functions import Arguments, LogDensity, Samples
 from rnode_dyn.flows.conditions import refuse_extra, takes_condition
@@ -19,6 +21,7 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow, as_multiscale
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.numerics.seeding import seeded
 from rnode_dyn.numerics.stepping.fixed import FixedStep
+from rnode_dyn.numerics.transforms import tracing
 from rnode_dyn.recipe.build import describe_event
 from rnode_dyn.runs.durable import write_whole
 from rnode_dyn.runs.errors import ExportError
@@ -233,12 +236,26 @@ def _carried(
 
 
 def _traced(module: nn.Module, arguments: Arguments) -> Any:
-    """Let torch write down what the module computes, for batches of any size."""
+    """Let torch write down what the module computes, for batches of any size.
+
+    torch.export loses what the formulas of gradients keep of results, such as those of tanh and of
+    norms. Then the gradients' own operations are written down first.
+    """
     shapes, batch = torch.export.ShapesCollection(), torch.export.Dim("batch")
     for given in arguments.values():
         shapes[given] = {0: batch}
     given = tuple(arguments.values())
-    return torch.export.export(module, given, dynamic_shapes=shapes, strict=False)  # type: ignore[arg-type]
+    exported = partial(torch.export.export, args=given, dynamic_shapes=shapes, strict=False)
+    try:
+        return exported(module)
+    except Exception as direct:
+        try:
+            with tracing():
+                return exported(
+                    make_fx(module, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*given)
+                )
+        except Exception:  # says what became of the detour, which nobody asked for
+            raise direct from None
 
 
 def _as_torch(program: Any, arguments: Arguments) -> tuple[bytes, Tensor]:

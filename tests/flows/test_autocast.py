@@ -15,6 +15,7 @@ from rnode_dyn import (
     MLPField,
     RegularizedFlow,
     Solver,
+    UNetField,
 )
 from rnode_dyn.numerics.algorithms.base import Algorithm
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
@@ -91,3 +92,34 @@ def test_checkpointed_adjoint_trains_under_autocast(
 
     losses = [step() for _ in range(10)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("weights", [0.05, 0.3])
+def test_steps_of_a_unet_that_are_made_again_are_the_same_in_bfloat16(weights: float) -> None:
+    """Torch differentiates silu and norms in other operations where that is differentiated."""
+    torch.manual_seed(0)
+    field = UNetField(1, width=8, levels=2)
+    for parameter in field.parameters():
+        nn.init.normal_(parameter, std=weights)
+    solver = Solver(RK4(), FixedStep(0.25), CheckpointedAdjoint())
+    flow = RegularizedFlow(field, solver, HutchinsonDivergence(), REGULARIZERS)
+    gradient(flow, torch.randn(8, 1, 8, 8), enabled=True, inside=False)
+
+
+class Counting(nn.Module):
+    """A field that is another one at each evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.calls = nn.Linear(4, 4), 0
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.layer(x) + self.calls
+
+
+def test_a_field_that_changes_is_found_in_bfloat16() -> None:
+    solver = Solver(RK4(), FixedStep(0.25), CheckpointedAdjoint())
+    flow = RegularizedFlow(Counting(), solver, HutchinsonDivergence(), [])
+    with pytest.raises(RuntimeError, match="made again came out different"):
+        gradient(flow, torch.randn(8, 4), enabled=True, inside=False)

@@ -14,6 +14,7 @@ from rnode_dyn import (
     RK4,
     AdaptiveStep,
     Dopri5,
+    Euler,
     ExactDivergence,
     ExportError,
     FixedStep,
@@ -27,6 +28,7 @@ from rnode_dyn import (
     Scale,
     Solver,
     Standardize,
+    UNetField,
     export_flow,
     load_recipe,
     load_run,
@@ -230,3 +232,34 @@ def test_the_command_refuses_what_it_cannot_write(plane, options, said):
     assert code == 2, told
     assert said in told
     assert not (plane.folder.path / "exports").exists()
+
+
+class Own(nn.Module):
+    """A field of a user's, whose gradients are autograd's."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, t, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize(
+    ("field", "shape"),
+    [
+        (Own(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3)), (3,)),
+        (Own(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 3)), (3,)),
+        (UNetField(1, width=8, levels=2, attention=True), (1, 4, 4)),
+    ],
+    ids=["tanh", "layer norm", "U-Net"],
+)
+def test_gradients_that_keep_their_results_are_carried(tmp_path, field, shape):
+    """torch.export loses them, and takes the operations of the gradients."""
+    torch.manual_seed(0)
+    for parameter in field.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    solver = Solver(Euler(), FixedStep(0.5))
+    block = RegularizedFlow(field, solver, HutchinsonDivergence())
+    flow = MultiscaleFlow(shape, [Scale([block])]).eval()
+    assert export_flow(flow, tmp_path / "flow.pt2").gap < 1e-6

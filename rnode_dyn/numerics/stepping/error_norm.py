@@ -1,6 +1,7 @@
 """Norms that turn a scaled error into the one number that step-size control looks at."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Literal
 
 import torch
@@ -53,9 +54,13 @@ def sample_norm(mask: Tensor | None = None) -> ErrorNorm:
 def _restricted(norm: Callable[..., Tensor], mask: Tensor | None) -> ErrorNorm:
     if mask is None:
         return norm
-    # Numbers and no mask: where a GPU solves, it need not be asked how many they are.
-    kept = mask.flatten().cpu().nonzero().flatten()
-    return lambda scaled: norm(scaled, kept.to(scaled.device, non_blocking=True))
+
+    @cache  # and not before it is asked for: fixed steps never do, and a trace could not follow
+    def kept() -> Tensor:
+        # Numbers and no mask: where a GPU solves, it need not be asked how many they are.
+        return mask.flatten().cpu().nonzero().flatten()
+
+    return lambda scaled: norm(scaled, kept().to(scaled.device, non_blocking=True))
 
 
 def worst_sample(scaled: Tensor) -> Tensor:
