@@ -158,15 +158,15 @@ def row(name: str, figures: list[dict[str, float]]) -> str:
 def draw(found: dict[str, list[dict[str, float]]], path: Path) -> None:
     """Bits/dim against evaluations, and against the error of 4 steps."""
     matplotlib.use("Agg")
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
     for axis, key in zip(axes, ("evaluations", "error_4"), strict=True):
         for name, figures in found.items():
             x, y = (mean(each[k] for each in figures) for k in (key, "bits"))
-            axis.plot(x, y, "o")
-            axis.annotate(name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
+            axis.plot(x, y, "o", label=name)
         axis.set_xlabel("evaluations at 1e-5" if key == "evaluations" else "error of 4 steps")
     axes[0].set_ylabel("bits/dim")
     axes[1].set_xscale("log")
+    axes[1].legend(bbox_to_anchor=(1.02, 1), loc="upper left", frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 

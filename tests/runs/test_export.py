@@ -250,7 +250,7 @@ class Own(nn.Module):
     [
         (Own(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3)), (3,)),
         (Own(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 3)), (3,)),
-        (UNetField(1, width=8, levels=2, attention=True), (1, 4, 4)),
+        (UNetField(1, width=8, levels=2), (1, 4, 4)),
     ],
     ids=["tanh", "layer norm", "U-Net"],
 )
@@ -259,7 +259,7 @@ def test_gradients_that_keep_their_results_are_carried(tmp_path, field, shape):
     torch.manual_seed(0)
     for parameter in field.parameters():
         nn.init.normal_(parameter, std=0.2)
-    solver = Solver(Euler(), FixedStep(0.5))
+    solver = Solver(Euler(), FixedStep(1.0))
     block = RegularizedFlow(field, solver, HutchinsonDivergence())
     flow = MultiscaleFlow(shape, [Scale([block])]).eval()
     assert export_flow(flow, tmp_path / "flow.pt2").gap < 1e-6
