@@ -245,7 +245,8 @@ def _traced(module: nn.Module, arguments: Arguments) -> Any:
     for given in arguments.values():
         shapes[given] = {0: batch}
     given = tuple(arguments.values())
-    exported = partial(torch.export.export, args=given, dynamic_shapes=shapes, strict=False)
+    ways: dict[str, Any] = {"dynamic_shapes": shapes, "strict": False}
+    exported = partial(torch.export.export, args=given, **ways)
     try:
         return exported(module)
     except Exception as direct:
