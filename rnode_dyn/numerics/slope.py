@@ -125,7 +125,7 @@ def is_same(again: Tensor, before: Tensor) -> Tensor:
     operations than one that will not.
     """
     kind, device = before.dtype, before.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         kind = torch.get_autocast_dtype(device)
     tolerance = max(torch.finfo(before.dtype).eps, torch.finfo(kind).eps) ** 0.5
     return ((again - before).abs() <= tolerance * (1 + before.abs().amax())).all()
