@@ -124,8 +124,8 @@ def is_same(again: Tensor, before: Tensor) -> Tensor:
     In autocast it is that of its own type: a product that will be differentiated is made of other
     operations than one that will not.
     """
-    kind, device = before.dtype, before.device.type
+    kinds, device = [before.dtype], before.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        kind = torch.get_autocast_dtype(device)
-    tolerance = max(torch.finfo(before.dtype).eps, torch.finfo(kind).eps) ** 0.5
+        kinds.append(torch.get_autocast_dtype(device))
+    tolerance = max(torch.finfo(kind).eps for kind in kinds) ** 0.5
     return ((again - before).abs() <= tolerance * (1 + before.abs().amax())).all()

@@ -4,6 +4,7 @@ import copy
 import io
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -249,14 +250,16 @@ def _traced(module: nn.Module, arguments: Arguments) -> Any:
     exported = partial(torch.export.export, args=given, **ways)
     try:
         return exported(module)
-    except Exception as direct:
-        try:
-            with tracing():
-                return exported(
-                    make_fx(module, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*given)
-                )
-        except Exception:  # says what became of the detour, which nobody asked for
-            raise direct from None
+    except Exception:
+        with suppress(Exception):
+            return exported(_operations_of(module, given))
+        raise  # what is said of the module itself, and not of a detour that nobody asked for
+
+
+def _operations_of(module: nn.Module, given: tuple[Tensor, ...]) -> nn.Module:
+    """Return what a module computes as a graph of operations, those of its gradients among them."""
+    with tracing():
+        return make_fx(module, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*given)
 
 
 def _as_torch(program: Any, arguments: Arguments) -> tuple[bytes, Tensor]:

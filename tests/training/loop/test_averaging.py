@@ -23,11 +23,12 @@ class WithConstants(LightningModule):
         self.register_buffer("steps", torch.tensor(0))
 
 
+Trained = tuple[WithConstants, WithConstants, list[float]]
 CONSTANTS = ("frequencies", "order", "hidden", "never", "phases")
 
 
 @pytest.fixture
-def averaged() -> tuple[WithConstants, WithConstants, list[float]]:
+def averaged() -> Trained:
     """A module that was trained for a hundred steps, its average, and the weights it had."""
     module, callback = WithConstants(), MovingAverage(0.9)
     callback.setup(None, module, "fit")  # type: ignore[arg-type]
@@ -37,12 +38,12 @@ def averaged() -> tuple[WithConstants, WithConstants, list[float]]:
             module.weight.add_(1.0)
             module.statistic += 2.0
             module.steps += 1
-        weights.append(float(module.weight))
+        weights.append(module.weight.item())
         callback._average_model.update_parameters(module)  # type: ignore[union-attr]
     return module, callback._average_model.module, weights  # type: ignore[union-attr]
 
 
-def test_what_changes_is_averaged(averaged: tuple[WithConstants, WithConstants, list[float]]):
+def test_what_changes_is_averaged(averaged: Trained):
     _, average, weights = averaged
     expected = weights[0]
     for weight in weights[1:]:
@@ -52,15 +53,13 @@ def test_what_changes_is_averaged(averaged: tuple[WithConstants, WithConstants, 
 
 
 @pytest.mark.parametrize("name", CONSTANTS)
-def test_constants_stay_to_the_last_bit(
-    name: str, averaged: tuple[WithConstants, WithConstants, list[float]]
-) -> None:
+def test_constants_stay_to_the_last_bit(name: str, averaged: Trained) -> None:
     _, average, _ = averaged
     kept: Tensor = getattr(average, name)
     assert torch.equal(kept, getattr(WithConstants(), name))
 
 
 def test_whole_numbers_are_those_of_the_trained(
-    averaged: tuple[WithConstants, WithConstants, list[float]],
+    averaged: Trained,
 ) -> None:
     assert int(averaged[1].steps) == 100
