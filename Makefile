@@ -13,7 +13,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.developed
 	$(BIN)/pytest -n 2
 
-# 200 kills and 20,000 damaged recipes, overrides and run folders: see docs/survives.md.
+# More than 200 kills and 20,000 damaged recipes, overrides and run folders: see docs/survives.md.
 soak: $(VENV)/.developed
 	RNODE_DYN_KILLS=200 RNODE_DYN_FUZZ=20000 $(BIN)/pytest tests/survive
 
