@@ -40,12 +40,25 @@ class Leg:
             Positions x and velocities dx/dt, ``(batch, *event)`` in the block's layout.
         """
         a, z = (vectors[:, self.coordinates.flatten()] for vectors in (data, noise))
-        exits = self.exits.flatten().to(data.dtype)
-        left = (1 - (self.number + t[:, None] / self.flow.end_time) / exits).clamp(min=0)
-        speed = self.pace * left ** (self.pace - 1) / (exits * self.flow.end_time)
-        x, velocity = torch.lerp(z, a, left**self.pace), speed * (z - a)
+        left, speed = self.progress(t)
+        left, speed = left.flatten(1).to(data.dtype), speed.flatten(1).to(data.dtype)
+        x, velocity = torch.lerp(z, a, left), speed * (z - a)
         shape = (-1, *self.coordinates.shape)
         return x.reshape(shape), velocity.reshape(shape)
+
+    def progress(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is left of each path, from 1 at the data to 0, and how fast that shrinks.
+
+        Args:
+            t: Times within the block, ``(batch,)``.
+
+        Returns:
+            Both ``(batch, *event)`` in the block's layout.
+        """
+        exits = self.exits.to(t.dtype)
+        passed = (self.number + t / self.flow.end_time).reshape(-1, *[1] * exits.ndim)
+        left = (1 - passed / exits).clamp(min=0)
+        return left**self.pace, self.pace * left ** (self.pace - 1) / (exits * self.flow.end_time)
 
 
 def exit_times(model: MultiscaleFlow) -> Tensor:

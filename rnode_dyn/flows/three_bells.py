@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from rnode_dyn.flows.normal_pieces import NormalPieces
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.flows.transforms import Transform
 
@@ -86,6 +87,35 @@ class ThreeBells(Transform):
         x = inside / (1 - 2 * self._beyond_grey) * self._grey + self.dark
         x = torch.where(z < -self._half, dark, torch.where(z > self._half, bright, x))
         return FlowResult(x, -self._log_det(z), {})
+
+    def pieces(self, levels: int) -> NormalPieces:
+        """Return what noise that is uniform within a level's bin becomes, an entry a level.
+
+        Args:
+            levels: Values that a pixel can take; both ends must be whole numbers of them.
+
+        Raises:
+            ValueError: if a bin lies across the border of an end.
+
+        Example:
+            >>> bells = ThreeBells(dark=1 / 4, bright=2 / 4)
+            >>> bells.pieces(4).low.round(decimals=2)
+            tensor([-10.5700,  -3.2200,   3.2200,   5.8300])
+        """
+        for name, share in (("dark", self.dark), ("bright", self.bright)):
+            if abs(share * levels - round(share * levels)) > 1e-6:
+                raise ValueError(
+                    f"ThreeBells: {name} is {share}, and {levels} levels have no border there; "
+                    f"write a multiple of 1/{levels}."
+                )
+        edges = self(torch.linspace(0, 1, levels + 1, dtype=torch.float64)[None]).z[0]
+        low, high = edges[:-1], edges[1:]
+        # Both sides of a border are the same number but for its rounding.
+        middle = (low + high) / 2
+        end = middle.abs() > self._half
+        centre = torch.where(end, middle.sign() * (self.reach + self._half), 0.0)
+        deviation = torch.where(end, 1.0, self.grey_deviation)
+        return NormalPieces(*(part.float() for part in (centre, deviation, low, high)))
 
     def _quantile_of_end(self, share: Tensor) -> Tensor:
         """Deviations from the middle of its bell, of a share of an end counted from outside."""

@@ -14,11 +14,16 @@ from rnode_dyn import (
     Scale,
     Shift,
     Solver,
+    ThreeBells,
     Transform,
 )
 from tests.flows.cases import randomize
 
-PREPROCESS: dict[str, Transform] = {"logit": LogitTransform(0.05), "shift": Shift(-0.5)}
+PREPROCESS: dict[str, Transform] = {
+    "logit": LogitTransform(0.05),
+    "shift": Shift(-0.5),
+    "bells": ThreeBells(1 / 17, 2 / 17),
+}
 
 
 def block(channels: int, solver: Solver) -> RegularizedFlow:

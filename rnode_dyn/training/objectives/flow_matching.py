@@ -1,7 +1,7 @@
 """Training without solving: every block regresses on the velocity of straight paths."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -13,6 +13,8 @@ from rnode_dyn.fields.conditioned import conditioned
 from rnode_dyn.flows.augmented_flow import Augmented
 from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.normal_pieces import NormalPieces
+from rnode_dyn.flows.path_choices import excluded_choice
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.share import drawn
 from rnode_dyn.flows.straight_paths import Leg, legs
@@ -23,9 +25,15 @@ from rnode_dyn.training.objectives.base import (
     with_labels_left_out,
 )
 from rnode_dyn.training.objectives.coupling import partners, squared_distances
+from rnode_dyn.training.objectives.expected import expected_velocity, pieces_of_pixels
+from rnode_dyn.training.objectives.times import Times, density_of_times, draw_times
 
 Coupling = Literal["independent", "minibatch-ot"]
-Times = Literal["uniform", "stratified", "logit-normal", "near-data"]
+Weighting = Literal["even", "likelihood"]
+Targets = Literal["drawn", "expected"]
+
+_EARLIEST = 4e-4
+"""Time from which on errors count as they do in the likelihood; before it they count as there."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,15 @@ class FlowMatching(Objective):
             al., Flow matching for scalable simulation-based inference, 2023).
         pace: What is left of a path at global time s is (1 − s/e)^pace: 1 goes at an even pace;
             more begins faster, nearer to the data, and arrives slower.
+        weighting: How much errors at a time t from the data count: all the same, or by (1 − t)/t,
+            as they count in the log-likelihood (Song et al., Maximum likelihood training of
+            score-based diffusion models, 2021), however the times are drawn.
+        targets: What is regressed on: velocities with the noise that was drawn, or, for pixels
+            behind :class:`~rnode_dyn.ThreeBells`, those that are expected given the pixels. Their
+            mean is the same and they scatter less, most near the data.
+
+    Raises:
+        ValueError: if an argument is none of its kinds, or two exclude each other.
 
     Example:
         >>> import torch
@@ -66,6 +83,8 @@ class FlowMatching(Objective):
     coupling: Coupling = "independent"
     times: Times = "stratified"
     pace: float = 1.0
+    weighting: Weighting = field(default="even", kw_only=True)
+    targets: Targets = field(default="drawn", kw_only=True)
 
     def __post_init__(self) -> None:
         if not 1 <= self.pace < math.inf:
@@ -73,11 +92,20 @@ class FlowMatching(Objective):
                 f"pace is {self.pace}: below 1 the paths would arrive infinitely fast; write 1 or "
                 "more."
             )
-        for name, kinds in (("coupling", Coupling), ("times", Times)):
+        names = {
+            "coupling": Coupling,
+            "times": Times,
+            "weighting": Weighting,
+            "targets": Targets,
+        }
+        for name, kinds in names.items():
             given = getattr(self, name)
             if given not in get_args(kinds):
                 allowed = ", ".join(map(repr, get_args(kinds)))
                 raise ValueError(f"{name} is {given!r}; write one of {allowed}.")
+        reason = excluded_choice(self.coupling, self.times, self.weighting, self.targets)
+        if reason is not None:
+            raise ValueError(f"{reason[0]} is {getattr(self, reason[0])!r}, and {reason[1]}.")
 
     def loss(
         self,
@@ -92,14 +120,16 @@ class FlowMatching(Objective):
         """
         if isinstance(model, Augmented):
             u, model, event = model.joined(u)[0][0], model.flow, None
-        model, _ = as_trained(model, u, event)
+        model, event = as_trained(model, u, event)
         condition = model.enter_condition(with_labels_left_out(model, u, condition))
         with torch.no_grad():
             data = model.enter(u).z.flatten(1)
             route = self.route(model, data.device)
             noise = self.noise_for(model, data, condition)
-        errors = [self._error(leg, data, noise, condition) for leg in route]
-        value = torch.stack(errors).mean()
+            pieces = pieces_of_pixels(model, u, event) if self.targets == "expected" else None
+        errors = [self._error(leg, data, noise, condition, pieces) for leg in route]
+        errors = torch.stack(errors)
+        value = errors.mean() if self.weighting == "even" else errors.sum()
         return Loss(value, {"matching": value.detach()})
 
     def noise_for(
@@ -125,25 +155,32 @@ class FlowMatching(Objective):
         """Return a time in [0, 1] within the block for every sample, ``(batch,)``."""
         return drawn(lambda like: draw_times(self.times, like), data, axis=0)
 
-    def _error(self, leg: Leg, data: Tensor, noise: Tensor, condition: Tensor | None) -> Tensor:
+    def _error(
+        self,
+        leg: Leg,
+        data: Tensor,
+        noise: Tensor,
+        condition: Tensor | None,
+        pieces: NormalPieces | None,
+    ) -> Tensor:
         t = self.draw_times(leg, data) * leg.flow.end_time
         x, velocity = leg.at(data, noise, t)
+        if pieces is not None:
+            velocity = expected_velocity(leg, x, t, pieces)
         field = conditioned(leg.flow.field, handed(leg.flow, condition).get("condition"), x)
         error = at_times(field, t, x) - velocity
         error = error * (leg.exits * leg.flow.end_time)
-        return error.square().mean()
+        if self.weighting == "even":
+            return error.square().mean()
+        return (error.square() * self._weights(leg, t)).flatten(1).sum(1).mean() / data.shape[1]
 
-
-def draw_times(times: Times, like: Tensor) -> Tensor:
-    """Draw a time in [0, 1] for every sample of ``like``, ``(batch,)``."""
-    count = len(like)
-    if times == "logit-normal":
-        return torch.randn(count, device=like.device, dtype=like.dtype).sigmoid()
-    drawn = torch.rand(count, device=like.device, dtype=like.dtype)
-    if times == "uniform":
-        return drawn
-    even = (torch.randperm(count, device=like.device) + drawn) / count
-    return even.square() if times == "near-data" else even
+    def _weights(self, leg: Leg, t: Tensor) -> Tensor:
+        """(1 − σ)/σ at the share σ of a path that lies behind, over the density of the shares."""
+        left, speed = leg.progress(t)
+        pace = (speed * (leg.exits * leg.flow.end_time)).clamp(min=torch.finfo(t.dtype).tiny)
+        drawn = density_of_times(self.times, t / leg.flow.end_time)
+        density = drawn.reshape(-1, *[1] * leg.exits.ndim) * pace * leg.exits
+        return left / (1 - left + _EARLIEST) / density
 
 
 def exchanged(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.multiscale import MultiscaleFlow, as_multiscale
+from rnode_dyn.flows.path_choices import excluded_choice
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.numerics.algorithms.classic import RK4
 from rnode_dyn.numerics.numbers import whole
@@ -33,10 +34,12 @@ class Reflow(FlowMatching):
         coupling: "independent" alone: the teacher says which noise belongs to which image.
         times: As in :class:`FlowMatching`.
         pace: Likewise.
+        weighting: "even" alone, and
+        targets: "drawn" alone: what else there is counts on independent noise.
 
     Raises:
         TypeError: if the teacher is no flow.
-        ValueError: if a coupling is given, steps are no whole number, or the teacher is guided.
+        ValueError: if one of these is given, steps are no whole number, or the teacher is guided.
 
     Example:
         >>> import torch
@@ -51,6 +54,9 @@ class Reflow(FlowMatching):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        reason = excluded_choice("reflow", self.times, self.weighting, self.targets)
+        if reason is not None:
+            raise ValueError(f"{reason[0]} is {getattr(self, reason[0])!r}, and {reason[1]}.")
         if self.coupling != "independent":
             raise ValueError(
                 f"coupling is {self.coupling!r}, and the teacher says which noise belongs to "
