@@ -123,6 +123,7 @@ from .training.density import FlowDensity as FlowDensity
 from .training.loop.errors import DivergedError as DivergedError
 from .training.loop.errors import LostProcessError as LostProcessError
 from .training.loop.module import FlowTraining as FlowTraining
+from .training.muon import Muon as Muon
 from .training.objectives.base import Objective as Objective
 from .training.objectives.energy import Energy as Energy
 from .training.objectives.energy import Importance as Importance

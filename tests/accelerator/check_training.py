@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnode_dyn import (
     FlowMatching,
@@ -10,6 +10,7 @@ from rnode_dyn import (
     KineticEnergy,
     Likelihood,
     MultiscaleFlow,
+    Muon,
     Objective,
 )
 from rnode_dyn.data.splits import Event
@@ -30,6 +31,29 @@ OBJECTIVES = {
         for times in ("uniform", "stratified", "logit-normal", "near-data")
     },
 }
+
+
+def test_velocities_that_are_expected() -> None:
+    objective = FlowMatching(times="near-data", weighting="likelihood", targets="expected")
+
+    def use(model: MultiscaleFlow, u: Tensor) -> Figures:
+        loss = objective.loss(model, u, IMAGES)
+        loss.value.backward()
+        return {"loss": loss.value, **gradients(model.parameters())}
+
+    agree(lambda: (image_model("bells"), torch.rand(5, 1, 8, 8)), use, rtol=1e-6)
+
+
+def test_steps_of_muon() -> None:
+    def use(layer: nn.Linear, x: Tensor) -> Figures:
+        optimizer = Muon(layer.parameters(), lr=0.1, weight_decay=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            layer(x).square().mean().backward()
+            optimizer.step()
+        return {"weight": layer.weight, "bias": layer.bias}
+
+    agree(lambda: (nn.Linear(16, 8), torch.randn(5, 16)), use, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

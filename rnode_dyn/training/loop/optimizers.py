@@ -13,6 +13,7 @@ from rnode_dyn.recipe.errors import Problem, RecipeError
 from rnode_dyn.recipe.names import ScheduleName
 from rnode_dyn.recipe.schema import Recipe, StageRecipe
 from rnode_dyn.training.loop.imported import import_class
+from rnode_dyn.training.muon import Muon
 
 _COOLING = 0.2
 """Fraction of the steps over which ``cooldown`` falls, at the end."""
@@ -107,6 +108,8 @@ def check_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> None:
 
 
 def _kind(recipe: Recipe, name: str) -> type[Optimizer]:
+    if name == "muon":
+        return Muon
     if ":" in name:
         return import_class(recipe, "train.optimizer.name", name, Optimizer)
     by_name = {known.lower(): kind for known, kind in vars(torch.optim).items()}

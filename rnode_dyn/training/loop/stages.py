@@ -116,14 +116,21 @@ def build_objective(stage: StageRecipe, teacher: MultiscaleFlow | None = None) -
     Example:
         >>> from rnode_dyn.recipe.schema import StageRecipe
         >>> build_objective(StageRecipe(objective="flow-matching"))
-        FlowMatching(coupling='independent', times='stratified', pace=1.0)
+        FlowMatching(coupling='independent', times='stratified', pace=1.0, weighting='even',
+        targets='drawn')
     """
     if stage.objective == "likelihood":
         return Likelihood()
     times, pace = stage.times or "stratified", stage.pace or 1.0
     if teacher is not None:
         return Reflow(times=times, pace=pace, teacher=teacher)
-    return FlowMatching(stage.coupling or "independent", times, pace)  # type: ignore[arg-type]
+    return FlowMatching(
+        stage.coupling or "independent",  # type: ignore[arg-type]
+        times,
+        pace,
+        weighting=stage.weighting or "even",
+        targets=stage.targets or "drawn",
+    )
 
 
 def _teacher(folder: RunFolder, stage: StageRecipe, number: int) -> MultiscaleFlow | None:
