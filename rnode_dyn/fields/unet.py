@@ -117,6 +117,10 @@ class UNetField(nn.Module):
         growth: What each level multiplies the channels by. With 1 a field of the same cost spends
             more at the image's own size, where the likelihood of most pixels is decided.
         depth: Residual blocks of a level on the way down, and as many on the way up.
+        skip: Whether c(t)·x is added, with c(t) = (2t − 1)/(t² + (1 − t)²): the velocity of
+            straight paths from standard normal data to standard normal noise at time 1. The
+            untrained flow is still the identity, and what is left to learn near the data is small
+            (as Karras et al., Elucidating the design space of diffusion models, 2022, have it).
 
     Raises:
         ValueError: if the width is no multiple of 8; when called, if the image does not fit.
@@ -144,9 +148,10 @@ class UNetField(nn.Module):
         label_dropout: float = 0.0,
         growth: int = 2,
         depth: int = 1,
+        skip: bool = False,
     ) -> None:
         super().__init__()
-        self.levels = whole("UNetField", "levels", levels)
+        self.levels, self.skip = whole("UNetField", "levels", levels), bool(skip)
         growth, depth = whole("UNetField", "growth", growth), whole("UNetField", "depth", depth)
         channels, width = (
             whole("UNetField", "channels", channels),
@@ -208,7 +213,7 @@ class UNetField(nn.Module):
         given = condition if isinstance(condition, Prepared) else self.prepare(condition, x)
         features = self.features(t)
         features = self.activation(features if given is None else features + given.parts[0])
-        x, seen = self.first(x), []
+        start, x, seen = x, self.first(x), []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else self.halve[level - 1](x), features)
             x = _through(self.deeper_down[level], x, features)
@@ -218,7 +223,14 @@ class UNetField(nn.Module):
             x = self.up[level](torch.cat([x, seen[level]], dim=1), features)
             x = _through(self.deeper_up[level], x, features)
             x = F.interpolate(x, scale_factor=2.0) if level else x
-        return self.last(self.activation(self.norm(x)))
+        x = self.last(self.activation(self.norm(x)))
+        return x + _between_normals(t, start) * start if self.skip else x
+
+
+def _between_normals(t: Tensor, x: Tensor) -> Tensor:
+    """c(t), shaped so as to multiply ``x``: what straight paths between normal samples grow by."""
+    t = t.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    return (2 * t - 1) / (t.square() + (1 - t).square())
 
 
 def _through(blocks: nn.Module, x: Tensor, features: Tensor) -> Tensor:

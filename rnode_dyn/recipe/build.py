@@ -315,5 +315,6 @@ def _build_unet(field: FieldRecipe, shape: Sequence[int], given: _Given) -> UNet
         field.activation,
         growth=field.growth,
         depth=field.depth,
+        skip=bool(field.skip),
         **given,
     )

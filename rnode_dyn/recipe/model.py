@@ -49,6 +49,9 @@ class FieldRecipe(Table):
     attention: bool | None = _default_of_a_unet(False)
     """Whether pixels of the smallest size attend to each other; only with `kind = "unet"`."""
 
+    skip: bool | None = _default_of_a_unet(False)
+    """Whether the velocity between normal samples is added; only with `kind = "unet"`."""
+
     activation: ActivationName = _default_of_a_unet("silu", "softplus")
     """The function between layers; smooth ones suit the solver."""
 

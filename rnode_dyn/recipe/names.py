@@ -59,10 +59,10 @@ ADAPTIVE_KEYS = ("rtol", "atol", "first_step", "max_steps", "norm", "per_sample"
 LENGTH_KEYS = ("max_steps", "max_minutes", "epochs")
 """Keys that say when a training or a stage of it ends."""
 
-UNET_KEYS = ("width", "levels", "growth", "depth", "attention")
+UNET_KEYS = ("width", "levels", "growth", "depth", "attention", "skip")
 """Keys of a field's table that only mean something with `kind = "unet"`."""
 
-PATH_KEYS = ("coupling", "times", "pace")
+PATH_KEYS = ("coupling", "times", "pace", "weighting", "targets")
 """Keys of a stage that only mean something in flow matching."""
 
 SensitivityName = Literal["discrete", "checkpointed", "backsolve", "interpolating", "reversible"]
@@ -93,13 +93,16 @@ OPTIMIZERS = (
     "rprop",
     "sgd",
     "asgd",
+    "muon",
 )
-"""torch's optimizers that take dense gradients, and one of each per step."""
+"""Muon, and torch's optimizers that take dense gradients, and one of each per step."""
 
 LoggerKind = Literal["csv", "tensorboard", "wandb", "mlflow"]
 ObjectiveName = Literal["likelihood", "flow-matching"]
 CouplingName = Literal["independent", "minibatch-ot", "reflow"]
 TimesName = Literal["uniform", "stratified", "logit-normal", "near-data"]
+WeightingName = Literal["even", "likelihood"]
+TargetsName = Literal["drawn", "expected"]
 AcceleratorName = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
 PrecisionName = Literal["32-true", "16-mixed", "bf16-mixed", "bf16-true", "64-true"]
 OnNonFiniteName = Literal["stop", "skip"]

@@ -166,6 +166,20 @@ class Recipe(Table):
         return self
 
     @model_validator(mode="after")
+    def _what_is_expected_is_known(self) -> Self:
+        for number, stage in enumerate(self.train.stage):
+            if stage.targets != "expected":
+                continue
+            key = f"train.stage.{number}.targets"
+            if self.model.bells is None:
+                reason = "a pixel's noise is a piece of a bell curve behind model.bells alone: say "
+                raise broken_rule(key, reason + 'it, or targets = "drawn"', "expected")
+            if self.data.dequantization == "variational":
+                reason = 'learned noise is no piece of a bell curve: say targets = "drawn"'
+                raise broken_rule(key, reason, "expected")
+        return self
+
+    @model_validator(mode="after")
     def _pieces_make_up_a_batch(self) -> Self:
         size, key = self.train.micro_batch, "train.micro_batch"
         if size is None:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rnode_dyn.flows.path_choices import excluded_choice
 from rnode_dyn.recipe.names import (
     ENDING_SCHEDULES,
     LENGTH_KEYS,
@@ -15,7 +16,9 @@ from rnode_dyn.recipe.names import (
     OnNonFiniteName,
     PrecisionName,
     ScheduleName,
+    TargetsName,
     TimesName,
+    WeightingName,
 )
 from rnode_dyn.recipe.plugins import LoggerRecipe, OptimizerRecipe, check_class
 from rnode_dyn.recipe.tables import (
@@ -76,6 +79,12 @@ class StageRecipe(Table):
     pace: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = _default_when_matching(1.0)
     """How fast paths begin, 1 being even; only with `objective = "flow-matching"`."""
 
+    weighting: WeightingName | None = _default_when_matching("even")
+    """How much errors near the data count; only with `objective = "flow-matching"`."""
+
+    targets: TargetsName | None = _default_when_matching("drawn")
+    """What is regressed on; `"expected"` with `model.bells`."""
+
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of the running mean of the weights; absent: `[train]`'s."""
 
@@ -91,6 +100,15 @@ class StageRecipe(Table):
             if self.objective == "likelihood" and given is not None:
                 mend = 'drop it, or say objective = "flow-matching"'
                 raise broken_rule(key, f"the likelihood draws no paths: {mend}", given)
+        return self
+
+    @model_validator(mode="after")
+    def _paths_go_together(self) -> Self:
+        if self.objective != "flow-matching":
+            return self
+        reason = excluded_choice(self.coupling, self.times, self.weighting, self.targets)
+        if reason is not None:
+            raise broken_rule(reason[0], reason[1], getattr(self, reason[0]))
         return self
 
 

@@ -83,6 +83,31 @@ def test_it_starts_as_the_identity_and_all_of_it_is_used(attention: bool) -> Non
     assert all(p.grad is not None and p.grad.any() for p in field.parameters())
 
 
+@pytest.mark.parametrize("time", [0.0, 0.3, 1.0])
+def test_a_skip_is_the_velocity_between_normal_samples(time: float) -> None:
+    """E[z − a | x] of x = (1 − t) a + t z, both standard normal, is their regression on x."""
+    field, x = UNetField(2, 8, 2, skip=True), torch.randn(3, 2, 4, 4)
+    slope = (time - (1 - time)) / (time**2 + (1 - time) ** 2)
+    torch.testing.assert_close(field(torch.tensor(time), x), slope * x)
+    torch.testing.assert_close(field(torch.full((3,), time), x), slope * x)
+
+
+def test_a_skip_is_added_to_what_is_learned() -> None:
+    plain, x, t = awake(UNetField(1, 8, 2)), torch.randn(3, 1, 4, 4), torch.rand(3)
+    field = UNetField(1, 8, 2, skip=True)
+    field.load_state_dict(plain.state_dict())
+    ahead = (2 * t - 1) / (t**2 + (1 - t) ** 2)
+    torch.testing.assert_close(field(t, x), plain(t, x) + ahead[:, None, None, None] * x)
+
+
+def test_with_a_skip_the_untrained_flow_is_the_identity_too() -> None:
+    field, x = UNetField(1, 8, 2, skip=True), torch.randn(3, 1, 4, 4)
+    flow = RegularizedFlow(field, Solver(RK4(), FixedStep(1 / 32)), ExactDivergence())
+    z, log_det, _ = flow(x)
+    torch.testing.assert_close(z, x, rtol=1e-6, atol=1e-6)
+    assert log_det.abs().max() < 1e-5
+
+
 def test_samples_do_not_see_each_other() -> None:
     field, x = awake(UNetField(2, 8, 2, attention=True)), torch.randn(4, 2, 4, 6)
     alone = torch.cat([field(torch.tensor(0.3), sample[None]) for sample in x])
