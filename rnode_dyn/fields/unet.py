@@ -118,9 +118,10 @@ class UNetField(nn.Module):
             more at the image's own size, where the likelihood of most pixels is decided.
         depth: Residual blocks of a level on the way down, and as many on the way up.
         skip: Whether c(t)·x is added, with c(t) = (2t − 1)/(t² + (1 − t)²): the velocity of
-            straight paths from standard normal data to standard normal noise at time 1. The
-            untrained flow is still the identity, and what is left to learn near the data is small
-            (as Karras et al., Elucidating the design space of diffusion models, 2022, have it).
+            straight paths from standard normal data to standard normal noise at time 1. In a flow
+            of one block that ends there the untrained flow is still the identity, and what is left
+            to learn near the data is small (as Karras et al., Elucidating the design space of
+            diffusion models, 2022, have it); other blocks have other paths, and want none.
 
     Raises:
         ValueError: if the width is no multiple of 8; when called, if the image does not fit.

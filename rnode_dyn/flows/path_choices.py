@@ -19,8 +19,8 @@ def excluded_choice(
         )
     if weighting == "likelihood" and coupling != "independent":
         return "weighting", (
-            "errors count by (1 − t)/t where noise is drawn independently of the data: say "
-            'coupling = "independent"'
+            f"errors count so where noise is drawn independently of the data, not with {coupling}: "
+            'say weighting = "even"'
         )
     if targets == "expected" and coupling != "independent":
         return "targets", (

@@ -8,6 +8,7 @@ from torch import Tensor
 from rnode_dyn.flows.normal_pieces import NormalPieces
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.flows.transforms import Transform
+from rnode_dyn.numerics.numbers import whole
 
 _MARGIN = 1e-6
 """Of an end's share, what is kept away from infinity at the outside."""
@@ -102,8 +103,10 @@ class ThreeBells(Transform):
             >>> bells.pieces(4).low.round(decimals=2)
             tensor([-10.5700,  -3.2200,   3.2200,   5.8300])
         """
+        levels = whole("ThreeBells.pieces", "levels", levels)
         for name, share in (("dark", self.dark), ("bright", self.bright)):
-            if abs(share * levels - round(share * levels)) > 1e-6:
+            count = share * levels
+            if round(count) < 1 or abs(count - round(count)) > 1e-6:
                 raise ValueError(
                     f"ThreeBells: {name} is {share}, and {levels} levels have no border there; "
                     f"write a multiple of 1/{levels}."

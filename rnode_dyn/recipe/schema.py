@@ -166,6 +166,19 @@ class Recipe(Table):
         return self
 
     @model_validator(mode="after")
+    def _a_skip_goes_all_the_way(self) -> Self:
+        model = self.model
+        key = next((f"scale.{n}.field" for n, s in enumerate(model.scale) if _skips(s.field)), "")
+        if not (key or _skips(model.field)):
+            return self
+        whole = model.scales in (None, 1) and model.blocks == 1 and not model.scale
+        if not (whole and model.end_time == 1.0):
+            reason = "the velocity is that of a single block that ends at 1: drop it, or say "
+            mend = "scales = 1, blocks = 1 and end_time = 1.0"
+            raise broken_rule(f"model.{key or 'field'}.skip", reason + mend, True)
+        return self
+
+    @model_validator(mode="after")
     def _what_is_expected_is_known(self) -> Self:
         for number, stage in enumerate(self.train.stage):
             if stage.targets != "expected":
@@ -259,3 +272,7 @@ class Recipe(Table):
             divergence=scale.divergence or self.divergence,
             regularizers=scale.regularizers or self.regularizers,
         )
+
+
+def _skips(field: FieldRecipe | None) -> bool:
+    return field is not None and bool(field.skip)

@@ -3,17 +3,18 @@
 from typing import Any
 
 import pytest
+from torch import nn
 
 from rnode_dyn import FlowMatching, Muon, load_recipe
 from rnode_dyn.recipe.build import build_model
 from rnode_dyn.recipe.errors import RecipeError
-from rnode_dyn.training.loop.optimizers import optimizer_settings
+from rnode_dyn.training.loop.optimizers import check_optimizer, optimizer_settings
 from rnode_dyn.training.loop.stages import build_objective
 
 
 def refusal(*overrides: str, recipe: str = "mnist-unet") -> str:
     with pytest.raises(RecipeError) as caught:
-        load_recipe(recipe, list(overrides))
+        check_optimizer(load_recipe(recipe, list(overrides)), nn.Linear(8, 8).parameters())
     return str(caught.value)
 
 
@@ -46,7 +47,7 @@ def test_left_out_errors_are_even_and_velocities_drawn() -> None:
         (
             ["train.stage.0.coupling=minibatch-ot"],
             "train.stage.0.weighting",
-            'coupling = "independent"',
+            'weighting = "even"',
         ),
         (
             ["train.stage.0.coupling=minibatch-ot", "train.stage.0.weighting=even"],
@@ -58,6 +59,10 @@ def test_left_out_errors_are_even_and_velocities_drawn() -> None:
         (["train.stage.1.weighting=even"], "train.stage.1.weighting", "draws no paths"),
         (["train.stage.1.targets=drawn"], "train.stage.1.targets", "draws no paths"),
         (["model.field.kind=conv", "model.field.skip=true"], "model.field.skip", "no such key"),
+        (["model.end_time=2.0"], "model.field.skip", "end_time = 1.0"),
+        (["model.end_time=[0.5, 1.5]"], "model.field.skip", "end_time = 1.0"),
+        (["model.blocks=2"], "model.field.skip", "blocks = 1"),
+        (["train.optimizer.betas=[0.9]"], "train.optimizer", "write two"),
     ],
 )
 def test_choices_that_do_not_go_together(overrides: list[str], key: str, says: str) -> None:

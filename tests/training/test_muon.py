@@ -153,9 +153,39 @@ def test_it_minimises() -> None:
         ({"momentum": 1.0}, r"momentum is 1\.0; write"),
         ({"betas": (0.9, 1.5)}, r"betas\[1\] is 1\.5; write"),
         ({"eps": float("nan")}, "eps is nan; write"),
+        ({"betas": [0.9]}, r"betas is \[0\.9\]; write two"),
+        ({"betas": 0.9}, r"betas is 0\.9; write two"),
+        ({"momentum": "fast"}, "momentum is 'fast'; write"),
         ({"weight_decay": -0.1}, r"weight_decay is -0\.1; write"),
     ],
 )
 def test_numbers_out_of_range_are_refused(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=f"Muon: {says}"):
         Muon(nn.Linear(2, 2).parameters(), **given)
+
+
+def test_a_matrix_without_a_gradient_to_speak_of_rests() -> None:
+    """Momentum alone would go on at full length, however long ago the last gradient was."""
+    weight = nn.Parameter(torch.randn(8, 8))
+    optimizer = Muon([weight], lr=0.1)
+    weight.grad = torch.randn(8, 8)
+    optimizer.step()
+    kept = weight.detach().clone()
+    weight.grad = torch.zeros(8, 8)
+    optimizer.step()
+    assert torch.equal(weight, kept)
+
+
+def test_sparse_gradients_are_refused() -> None:
+    layer = nn.Embedding(10, 8, sparse=True)
+    layer(torch.tensor([1])).sum().backward()
+    with pytest.raises(
+        ValueError, match="has a sparse gradient; build its layer with sparse=False"
+    ):
+        Muon(layer.parameters()).step()
+
+
+def test_a_weight_of_no_entries_is_no_trouble() -> None:
+    weight = nn.Parameter(torch.zeros(8, 8, 0))
+    weight.grad = torch.zeros(8, 8, 0)
+    Muon([weight]).step()

@@ -3,10 +3,30 @@
 from torch import Tensor, nn
 
 from rnode_dyn.data.splits import Event
+from rnode_dyn.flows.augmented_flow import Augmented
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.normal_pieces import NormalPieces
 from rnode_dyn.flows.straight_paths import Leg
 from rnode_dyn.flows.three_bells import ThreeBells
+
+
+def check_pixels(model: nn.Module, event: Event | None) -> None:
+    """Refuse what has no pixels whose noise could be averaged.
+
+    Raises:
+        TypeError: if the flow is augmented.
+        ValueError: if nothing says what the data are.
+    """
+    if isinstance(model, Augmented):
+        raise TypeError(
+            'targets is "expected", and the data of an augmented flow have noise beside their '
+            'pixels, of which nothing is known: write targets = "drawn".'
+        )
+    if event is None:
+        raise ValueError(
+            'targets is "expected", and nothing says which pixels the data are: write '
+            "event=Event(shape, levels)."
+        )
 
 
 def pieces_of_pixels(model: MultiscaleFlow, u: Tensor, event: Event) -> NormalPieces:

@@ -25,7 +25,11 @@ from rnode_dyn.training.objectives.base import (
     with_labels_left_out,
 )
 from rnode_dyn.training.objectives.coupling import partners, squared_distances
-from rnode_dyn.training.objectives.expected import expected_velocity, pieces_of_pixels
+from rnode_dyn.training.objectives.expected import (
+    check_pixels,
+    expected_velocity,
+    pieces_of_pixels,
+)
 from rnode_dyn.training.objectives.times import Times, density_of_times, draw_times
 
 Coupling = Literal["independent", "minibatch-ot"]
@@ -33,7 +37,7 @@ Weighting = Literal["even", "likelihood"]
 Targets = Literal["drawn", "expected"]
 
 _EARLIEST = 4e-4
-"""Time from which on errors count as they do in the likelihood; before it they count as there."""
+"""Added to a time by which errors are divided, so that none counts without bound."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,10 @@ class FlowMatching(Objective):
             al., Flow matching for scalable simulation-based inference, 2023).
         pace: What is left of a path at global time s is (1 − s/e)^pace: 1 goes at an even pace;
             more begins faster, nearer to the data, and arrives slower.
-        weighting: How much errors at a time t from the data count: all the same, or by (1 − t)/t,
-            as they count in the log-likelihood (Song et al., Maximum likelihood training of
-            score-based diffusion models, 2021), however the times are drawn.
+        weighting: How much errors at a time t from the data count: all the same, or by
+            (1 − t)/(t + 0.0004), nearly as they count in the log-likelihood (Song et al., Maximum
+            likelihood training of score-based diffusion models, 2021), however the times are
+            drawn. A subclass with times of its own overrides ``density_of_times`` too.
         targets: What is regressed on: velocities with the noise that was drawn, or, for pixels
             behind :class:`~rnode_dyn.ThreeBells`, those that are expected given the pixels. Their
             mean is the same and they scatter less, most near the data.
@@ -106,6 +111,24 @@ class FlowMatching(Objective):
         reason = excluded_choice(self.coupling, self.times, self.weighting, self.targets)
         if reason is not None:
             raise ValueError(f"{reason[0]} is {getattr(self, reason[0])!r}, and {reason[1]}.")
+        self._check_overridden()
+
+    def _check_overridden(self) -> None:
+        """Refuse a subclass's own times or noise where a choice counts on the class's."""
+        own = {name for name in _HOOKS if getattr(type(self), name) is not _HOOKS[name]}
+        if self.weighting == "likelihood" and own & _OF_TIMES == {"draw_times"}:
+            raise ValueError(
+                f"{type(self).__name__} draws times of its own, and weighting is 'likelihood', "
+                "which divides by their density: override density_of_times too, or write "
+                "weighting='even'."
+            )
+        for name, plain in (("weighting", "even"), ("targets", "drawn")):
+            if "noise_for" in own and getattr(self, name) != plain:
+                raise ValueError(
+                    f"{type(self).__name__} has noise of its own, and {name} is "
+                    f"{getattr(self, name)!r}, which counts on noise that is independent of the "
+                    f"data: write {name}={plain!r}."
+                )
 
     def loss(
         self,
@@ -114,10 +137,14 @@ class FlowMatching(Objective):
         event: Event | None = None,
         condition: Tensor | None = None,
     ) -> Loss:
-        """Return the mean squared error of the velocities, in units of z − a, over the blocks.
+        """Return the error of the velocities, in units of z − a.
 
-        The data of an augmented flow have noise beside them.
+        Evenly weighted, it is their mean square over the blocks; weighted as in the likelihood, a
+        sum over the blocks in nats a dimension, and of blocks that a route leaves out it counts
+        those that are there for them. The data of an augmented flow have noise beside them.
         """
+        if self.targets == "expected":
+            check_pixels(model, event)
         if isinstance(model, Augmented):
             u, model, event = model.joined(u)[0][0], model.flow, None
         model, event = as_trained(model, u, event)
@@ -129,7 +156,9 @@ class FlowMatching(Objective):
             pieces = pieces_of_pixels(model, u, event) if self.targets == "expected" else None
         errors = [self._error(leg, data, noise, condition, pieces) for leg in route]
         errors = torch.stack(errors)
-        value = errors.mean() if self.weighting == "even" else errors.sum()
+        value = errors.mean()
+        if self.weighting == "likelihood":
+            value = value * len(model.blocks)
         return Loss(value, {"matching": value.detach()})
 
     def noise_for(
@@ -155,6 +184,10 @@ class FlowMatching(Objective):
         """Return a time in [0, 1] within the block for every sample, ``(batch,)``."""
         return drawn(lambda like: draw_times(self.times, like), data, axis=0)
 
+    def density_of_times(self, leg: Leg, t: Tensor) -> Tensor:
+        """Return the density at which :meth:`draw_times` draws, ``(batch,)``."""
+        return density_of_times(self.times, t)
+
     def _error(
         self,
         leg: Leg,
@@ -178,9 +211,14 @@ class FlowMatching(Objective):
         """(1 − σ)/σ at the share σ of a path that lies behind, over the density of the shares."""
         left, speed = leg.progress(t)
         pace = (speed * (leg.exits * leg.flow.end_time)).clamp(min=torch.finfo(t.dtype).tiny)
-        drawn = density_of_times(self.times, t / leg.flow.end_time)
+        drawn = self.density_of_times(leg, t / leg.flow.end_time)
         density = drawn.reshape(-1, *[1] * leg.exits.ndim) * pace * leg.exits
         return left / (1 - left + _EARLIEST) / density
+
+
+_OF_TIMES = {"draw_times", "density_of_times"}
+_HOOKS = {name: getattr(FlowMatching, name) for name in (*_OF_TIMES, "noise_for")}
+"""What a subclass may override that a weighting or targets may count on."""
 
 
 def exchanged(

@@ -164,7 +164,7 @@ def test_what_is_no_bell_curve_has_no_expected_velocity(
 
 def test_an_augmented_flow_has_no_expected_velocities() -> None:
     flow = Augmented(RegularizedFlow(Linear(0.0, 0.0)), 1)
-    with pytest.raises(ValueError, match='targets = "drawn"'):
+    with pytest.raises(TypeError, match='targets = "drawn"'):
         FlowMatching(targets="expected").loss(flow, torch.randn(4, 2))
 
 
@@ -187,3 +187,64 @@ def test_choices_that_exclude_each_other_are_refused(given: dict[str, Any], reas
 def test_a_teachers_pairs_are_weighted_evenly_and_drawn(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(given))} is"):
         Reflow(teacher=RegularizedFlow(Linear(0.0, 0.0)), **given)
+
+
+def test_without_an_event_nobody_knows_the_pixels() -> None:
+    with pytest.raises(ValueError, match=r"write event=Event\(shape, levels\)"):
+        FlowMatching(targets="expected").loss(drawing(Linear(0.0, 0.0)), torch.rand(2, 1, 2, 2))
+
+
+class Early(FlowMatching):
+    """Times of its own, which lie as t⁴."""
+
+    def draw_times(self, leg: Any, data: Tensor) -> Tensor:
+        return torch.rand(len(data)) ** 4
+
+
+class EarlyAndKnown(Early):
+    def density_of_times(self, leg: Any, t: Tensor) -> Tensor:
+        return t ** (-3 / 4) / 4
+
+
+class Mirrored(FlowMatching):
+    def noise_for(self, model: Any, data: Tensor, condition: Tensor | None = None) -> Tensor:
+        return -data
+
+
+def test_times_of_ones_own_want_their_density() -> None:
+    with pytest.raises(ValueError, match="override density_of_times too"):
+        Early(weighting="likelihood")
+    flow = RegularizedFlow(Linear(0.0, 0.0))
+    data = torch.randn(60_000, 2)
+    losses = [
+        objective.loss(flow, data).value.item()
+        for objective in (
+            FlowMatching(weighting="likelihood", times="near-data"),
+            EarlyAndKnown(weighting="likelihood"),
+        )
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.03)
+
+
+@pytest.mark.parametrize("given", [{"weighting": "likelihood"}, {"targets": "expected"}])
+def test_noise_of_ones_own_is_not_known_to_be_independent(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Mirrored has noise of its own, and"):
+        Mirrored(**given)
+
+
+class OneOfThem(FlowMatching):
+    """A block drawn at random in every step."""
+
+    def route(self, model: MultiscaleFlow, device: torch.device) -> list[Any]:
+        chosen = int(torch.randint(2, ()))
+        return super().route(model, device)[chosen : chosen + 1]
+
+
+def test_one_block_a_step_is_as_good_as_all_of_them_on_average() -> None:
+    blocks = [RegularizedFlow(Linear(0.0, 0.0)), RegularizedFlow(Linear(-1.0, 0.0))]
+    model = MultiscaleFlow((2,), [Scale(blocks)])
+    data = torch.randn(4000, 2)
+    whole = FlowMatching(weighting="likelihood", times="near-data").loss(model, data).value
+    objective = OneOfThem(weighting="likelihood", times="near-data")
+    single = torch.stack([objective.loss(model, data).value for _ in range(120)]).mean()
+    assert float(single) == pytest.approx(float(whole), rel=0.2)
