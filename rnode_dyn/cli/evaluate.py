@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from rnode_dyn.cli.completion import complete_override
+from rnode_dyn.cli.device import DeviceName, move
 from rnode_dyn.cli.options import AsJson, CheckpointName, RunPath, Seed
 from rnode_dyn.cli.printing import announce, note, out, print_json
 
@@ -34,6 +35,7 @@ def evaluate_command(
         ),
     ] = None,
     checkpoint: CheckpointName = None,
+    device: DeviceName = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -55,6 +57,7 @@ def evaluate_command(
     recipe, model = load_flow(folder, checkpoint, overrides or [], tell=note)
     splits = as_taken(load_splits(recipe), model)
     samples = getattr(splits, split)
+    there = move(model, recipe, device)
     _check_can_be_scored(split, len(samples), limit, bin_centre or splits.levels is not None)
     loader = data_module(recipe, splits).eval_loader(samples)
     evaluation = evaluate(
@@ -68,7 +71,7 @@ def evaluate_command(
         bin_centre=bin_centre,
     )
     if as_json:
-        print_json({"checkpoint": scored.stem, **evaluation.as_dict()})
+        print_json({"checkpoint": scored.stem, "device": there, **evaluation.as_dict()})
     else:
         out().print(evaluation_text(evaluation))
 

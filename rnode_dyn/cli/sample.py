@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from rnode_dyn.cli.device import DeviceName, move
 from rnode_dyn.cli.options import AsJson, CheckpointName, RunPath, Seed, home_expanded
 from rnode_dyn.cli.printing import announce, note, out, print_json
 
@@ -62,6 +63,7 @@ def sample_command(
         typer.Option("--inpaint", help="Draw this half of test images anew, given the other."),
     ] = None,
     checkpoint: CheckpointName = None,
+    device: DeviceName = None,
     seed: Seed = 0,
     output: Annotated[
         Path | None,
@@ -91,6 +93,7 @@ def sample_command(
     if half is not None:
         drawing = replace(drawing, half=half)  # type: ignore[call-arg]
     drawing = replace(drawing, condition=_condition(event, condition), guidance=guidance)
+    move(model, recipe, device)
     model = model if guidance is None else _guided(event, model, guidance)
     path = output or folder.samples / drawing.file_name
     if path.suffix.lower() not in drawing.suffixes:

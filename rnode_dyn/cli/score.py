@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rnode_dyn.cli.device import DeviceName, move
 from rnode_dyn.cli.options import AsJson, CheckpointName, RunPath, Seed, home_expanded
 from rnode_dyn.cli.printing import announce, note, out, print_json
 
@@ -46,6 +47,7 @@ def score_command(
         typer.Option("--condition", help="Of a flow conditional on classes: that of all samples."),
     ] = None,
     checkpoint: CheckpointName = None,
+    device: DeviceName = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -67,6 +69,7 @@ def score_command(
     from rnode_dyn.runs.weights import load_flow
 
     recipe, model = load_flow(folder, checkpoint, tell=note)
+    move(model, recipe, device)
     event = describe_event(recipe)
     found = read_samples(samples, event)
     try:
