@@ -12,7 +12,7 @@ import argparse
 import math
 
 import torch
-from matched_ablation import Task, penalised
+from matched_ablation import BEHIND_A_LOGIT, Task, penalised
 from torch import Tensor
 
 from rnode_dyn import (
@@ -35,7 +35,12 @@ class Dequantized(Task):
         super().__init__(root, 0, points, 0)
         self.recipe = load_recipe(
             "mnist14-unet",
-            [f"data.root={root}", f"data.test_size={points}", f"data.dequantization={kind}"],
+            [
+                f"data.root={root}",
+                f"data.test_size={points}",
+                f"data.dequantization={kind}",
+                *BEHIND_A_LOGIT,
+            ],
         )
         self.splits = load_splits(self.recipe)
 

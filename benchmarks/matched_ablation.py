@@ -66,13 +66,15 @@ WAYS: dict[str, Callable[[MultiscaleFlow], Objective]] = {
     "reflow": lambda flow: Reflow(teacher=flow),
 }
 
+BEHIND_A_LOGIT = ["model.logit_alpha=1e-5", "model.field.skip=false", "train.stage.0.targets=drawn"]
+
 
 class Task:
     """The digits, and how a flow is trained and measured on them."""
 
     def __init__(self, root: str, seed: int, points: int, samples: int) -> None:
         wanted = [f"data.root={root}", f"seed={seed}", f"data.test_size={points}"]
-        self.recipe = load_recipe("mnist14-unet", wanted)
+        self.recipe = load_recipe("mnist14-unet", [*wanted, *BEHIND_A_LOGIT])
         self.splits, self.seed, self.samples = load_splits(self.recipe), seed, samples
         self.dequantize = UniformDequantization(256)
 

@@ -10,27 +10,20 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from rnode_dyn.bench.machine import as_trained, choose_threads, piece_size
 from rnode_dyn.bench.measure import condition_like, device_name, noise_like, wait_for
-from rnode_dyn.costs.pieces import choose_pieces, differentiate_by, differentiated_by
+from rnode_dyn.costs.pieces import differentiated_by
 from rnode_dyn.data.splits import Event
-from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
-from rnode_dyn.numerics.seeding import random_state_kept
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
-from rnode_dyn.numerics.threads import faster_threads, torch_threads
-from rnode_dyn.recipe.build import SENSITIVITIES, build_model, describe_event, governed_blocks
+from rnode_dyn.recipe.build import SENSITIVITIES, describe_event
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.training.loop.pieces import loss_in_pieces
-from rnode_dyn.training.loop.trainer import blaming_the_devices
 from rnode_dyn.training.objectives.base import Objective
 from rnode_dyn.training.objectives.flow_matching import FlowMatching
 from rnode_dyn.training.objectives.likelihood import Likelihood
 
 OWN = "likelihood"
-
-
-_WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
-"""Precisions of recipes whose weights are not of 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -96,21 +89,14 @@ def bench(recipe: Recipe, batch_size: int | None = None, rounds: int = 5) -> Ben
     """
     count = batch_size or recipe.data.batch_size
     event = describe_event(recipe)
-    train = recipe.train
-    with blaming_the_devices(recipe):
-        fabric = Fabric(accelerator=train.accelerator, devices=1, precision=train.precision)
-    dtype = _WEIGHTS.get(train.precision, torch.float32)
-    with torch_threads(train.given_threads), random_state_kept(fabric.device):
-        model = build_model(recipe, event).to(fabric.device, dtype).train()
-        lay_out(model, fabric.device)
-        kinds = _kinds(model, event, count, fabric, _piece_size(recipe, model, count, fabric))
-        if train.threads == "auto" and fabric.device.type == "cpu":
-            torch.set_num_threads(faster_threads(kinds[OWN]))
+    with as_trained(recipe) as (model, fabric):
+        kinds = _kinds(model, event, count, fabric, piece_size(recipe, model, count))
+        choose_threads(recipe, fabric.device, kinds[OWN])
         taken = _in_turns(kinds, rounds + 1)
         device = device_name(fabric.device)
     own = [turn.seconds for turn in taken[OWN][1:]]
     steps = [_timing(name, turns[1:], own) for name, turns in taken.items()]
-    return Bench(count, device, train.precision, rounds, steps)
+    return Bench(count, device, recipe.train.precision, rounds, steps)
 
 
 class Turn(NamedTuple):
@@ -124,25 +110,15 @@ class Turn(NamedTuple):
 Kinds = dict[str, Callable[[], Turn]]
 
 
-def _piece_size(recipe: Recipe, model: MultiscaleFlow, batch_size: int, fabric: Fabric) -> int:
-    """Return how many samples are solved at once; where the recipe lets that be chosen, choose."""
-    given = recipe.train.micro_batch
-    if given != "auto":
-        return batch_size if given is None else given
-    pieces = choose_pieces(model, batch_size, fabric.device, governed_blocks(recipe, model))
-    differentiate_by(model, pieces.way)
-    return pieces.size
-
-
 def _kinds(
-    model: MultiscaleFlow, event: Event, batch_size: int, fabric: Fabric, piece_size: int
+    model: MultiscaleFlow, event: Event, batch_size: int, fabric: Fabric, piece: int
 ) -> Kinds:
     """Return what takes a step of each kind, by name; the recipe's own likelihood step first."""
     condition = condition_like(event, batch_size, fabric.device)
 
     def loss_of(objective: Objective, u: Tensor) -> Tensor:
-        if objective.is_mean_over_samples and piece_size < batch_size:
-            return loss_in_pieces(objective, model, u, event, piece_size, condition).value
+        if objective.is_mean_over_samples and piece < batch_size:
+            return loss_in_pieces(objective, model, u, event, piece, condition).value
         given = {} if condition is None else {"condition": condition}
         return objective.loss(model, u, event, **given).value
 

@@ -1,7 +1,11 @@
 """How fast this machine trains a model: a few steps on noise, timed."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +21,8 @@ from rnode_dyn.training.objectives.likelihood import Likelihood
 
 _LONG_ENOUGH = 1.0
 _GROWTH = 4
+_TIMES = 5
+_LONG = 3.0
 
 
 @dataclass(frozen=True)
@@ -46,41 +52,102 @@ def device_for(accelerator: str) -> torch.device:
     return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step of a training, or of an evaluation, to be timed: a loss, and its gradient.
+
+    Attributes:
+        model: The flow, on the device to time.
+        event: What one sample looks like.
+        objective: What is computed: the likelihood, or flow matching.
+        autocast: The context of the loss, which says its precision.
+        gradient: Whether the gradient is computed as well.
+    """
+
+    model: MultiscaleFlow
+    event: Event
+    objective: Objective = field(default_factory=Likelihood)
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    gradient: bool = True
+
+    def on(self, size: int) -> Callable[[], None]:
+        """Return what takes a step on so many samples of noise."""
+        device = next(self.model.parameters(), torch.empty(0)).device
+        u = noise_like(self.event, size, device)
+        given = condition_like(self.event, size, device)
+        named = {} if given is None else {"condition": given}
+
+        def take() -> None:
+            with self.autocast(), torch.set_grad_enabled(self.gradient):
+                loss = self.objective.loss(self.model, u, self.event, **named).value
+            if self.gradient:
+                loss.backward()
+            self.model.zero_grad()
+            wait_for(device)
+
+        return take
+
+    def flops(self, size: int) -> int:
+        """Return the operations of the last step, which was of so many samples."""
+        if isinstance(self.objective, FlowMatching):
+            return size * matching_flops(self.model)
+        return _flops_of_last_step(self.model, size)
+
+
 def measure_speed(
-    model: MultiscaleFlow, event: Event, batch_size: int, objective: Objective | None = None
+    model: MultiscaleFlow,
+    event: Event,
+    batch_size: int,
+    objective: Objective | None = None,
+    *,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    gradient: bool = True,
 ) -> Speed:
     """Time training steps on noise of the data's shape.
 
     The batch grows from one sample to the one asked for, until a step takes a second, so that
-    large models are timed in reasonable time; the first step, which sets things up, does not count.
+    large models are timed in reasonable time. The first step of a size, which sets things up, does
+    not count where it is a short one: of the others, the median does.
 
     Args:
         model: The flow, in training mode, on the device to time.
         event: What one sample looks like.
         batch_size: The largest batch to time.
         objective: The likelihood when left out, or flow matching.
+        autocast: The context of the loss, which says its precision.
+        gradient: Whether the gradient is timed as well.
     """
-    objective = Likelihood() if objective is None else objective
+    step = Step(model, event, objective or Likelihood(), autocast, gradient)
     device = next(model.parameters(), torch.empty(0)).device
     with random_state_kept(device):
-        _timed_step(model, noise_like(event, 1, device), event, objective)
-        size, seconds = 1, _timed_step(model, noise_like(event, 1, device), event, objective)
-        while seconds < _LONG_ENOUGH and size < batch_size:
-            size = min(batch_size, _GROWTH * size)
-            seconds = _timed_step(model, noise_like(event, size, device), event, objective)
-    model.zero_grad()
-    matches = isinstance(objective, FlowMatching)
-    flops = size * matching_flops(model) if matches else _flops_of_last_step(model, size)
-    return Speed(flops / seconds, size, seconds, device_name(device))
+        size = size_of_a_second(step, batch_size)
+        seconds = _typical_seconds(step.on(size))
+    return Speed(step.flops(size) / seconds, size, seconds, device_name(device))
 
 
-def _timed_step(model: MultiscaleFlow, u: Tensor, event: Event, objective: Objective) -> float:
-    wait_for(u.device)
+def size_of_a_second(step: Step, batch_size: int) -> int:
+    """Return on how many samples a step takes a second; ``batch_size`` where it takes less."""
+    _seconds(step.on(1))
+    size = 1
+    while size < batch_size and _seconds(step.on(size)) < _LONG_ENOUGH:
+        size = min(batch_size, _GROWTH * size)
+    return size
+
+
+def _typical_seconds(take: Callable[[], None]) -> float:
+    """Return the median of a few steps behind a first; that one alone where it is long."""
+    spent, taken = _seconds(take), list[float]()
+    if spent > _LONG:
+        return spent
+    while len(taken) < _TIMES and (not taken or spent < _LONG):
+        taken.append(_seconds(take))
+        spent += taken[-1]
+    return median(taken)
+
+
+def _seconds(take: Callable[[], None]) -> float:
     start = time.perf_counter()
-    given = condition_like(event, len(u), u.device)
-    named = {} if given is None else {"condition": given}
-    objective.loss(model, u, event, **named).value.backward()
-    wait_for(u.device)
+    take()
     return time.perf_counter() - start
 
 

@@ -13,7 +13,6 @@ from rnode_dyn.cli.printing import announce, out, print_json, shown_title
 if TYPE_CHECKING:
     from rnode_dyn.costs.pieces import Pieces
     from rnode_dyn.costs.text import Rate
-    from rnode_dyn.data.splits import Event
     from rnode_dyn.flows.multiscale import MultiscaleFlow
     from rnode_dyn.flows.regularized import RegularizedFlow
     from rnode_dyn.recipe.schema import Recipe
@@ -52,8 +51,9 @@ def show_command(
     event = describe_event(recipe)
     model = build_model(recipe, event)
     governed = governed_blocks(recipe, model)
-    rates = _rates(recipe, model, event, flops, measure)
+    rates = _rates(recipe, flops, measure)
     rate = rates.get("likelihood")
+    pieces = _pieces(recipe, model, governed)
     cost = training_cost(model, likelihood_batch_size(recipe), evaluations, governed)
     if evaluations is not None and not cost.assumed:
         raise typer.BadParameter(
@@ -61,7 +61,6 @@ def show_command(
             "ones: leave it out"
         )
     figures, samples = describe_model(model, governed), train_size(recipe.data)
-    pieces = _pieces(recipe, model, governed)
     stages = stage_figures(recipe, model, cost, samples, rates)
     whole = run_hours(recipe, model, event, stages, samples, rates)
     if as_json:
@@ -89,7 +88,8 @@ def show_command(
         sep="\n",
         soft_wrap=True,
     )
-    out().print("", cost_table(cost, samples, rate), "", *cost_notes(cost, samples, rate), sep="\n")
+    table = cost_table(cost, samples, rate, None if pieces is None else pieces.size)
+    out().print("", table, "", *cost_notes(cost, samples, rate), sep="\n")
 
 
 def _check_rate(flops: float | None, measure: bool) -> None:
@@ -99,36 +99,26 @@ def _check_rate(flops: float | None, measure: bool) -> None:
         raise typer.BadParameter(f"--flops is {flops}: write a positive number, such as 1e13")
 
 
-def _rates(
-    recipe: "Recipe", model: "MultiscaleFlow", event: "Event", flops: float | None, measure: bool
-) -> "dict[str, Rate]":
-    """Return how fast this machine computes the objectives of the training, as far as is known."""
-    from rnode_dyn.bench.measure import device_for, measure_speed
-    from rnode_dyn.costs.stages import likelihood_batch_size
+def _rates(recipe: "Recipe", flops: float | None, measure: bool) -> "dict[str, Rate]":
+    """Return how fast a machine computes what a run consists of, as far as is known."""
+    from rnode_dyn.bench.rates import measure_rates
     from rnode_dyn.costs.text import Rate
-    from rnode_dyn.training.loop.stages import build_objective
 
-    own = [stage for stage in recipe.train.stages if stage.coupling != "reflow"]
-    stages = {stage.objective: stage for stage in own}
-    if flops is not None:
-        return dict.fromkeys(("likelihood", *stages), Rate(flops, "as --flops states"))
-    if not measure:
-        return {}
-    model.to(device_for(recipe.train.accelerator))
-    size = likelihood_batch_size(recipe)
-    speeds = {"likelihood": measure_speed(model, event, size)}
-    for name in stages.keys() - {"likelihood"}:
-        objective, size = build_objective(stages[name]), recipe.batch_size(stages[name])
-        speeds[name] = measure_speed(model, event, size, objective)
-    return {name: Rate(s.flops_per_second, s.in_words()) for name, s in speeds.items()}
+    if measure:
+        return measure_rates(recipe)
+    names = {"likelihood", *(stage.objective for stage in recipe.train.stages)}
+    return {} if flops is None else dict.fromkeys(names, Rate(flops, "as --flops states"))
 
 
 def _pieces(
     recipe: "Recipe", model: "MultiscaleFlow", governed: "Collection[RegularizedFlow]"
 ) -> "Pieces | None":
-    """Return in what pieces the training's last stage would solve its batches here and now."""
+    """Return in what pieces the training's last stage would solve its batches here and now.
+
+    The model is differentiated as they are from then on.
+    """
     from rnode_dyn.bench.measure import device_for
-    from rnode_dyn.costs.pieces import choose_pieces, given_pieces
+    from rnode_dyn.costs.pieces import choose_pieces, differentiate_by, given_pieces
     from rnode_dyn.costs.stages import likelihood_batch_size
 
     size, batch_size = recipe.train.micro_batch, likelihood_batch_size(recipe)
@@ -136,7 +126,9 @@ def _pieces(
     if size is None:
         return None
     if size == "auto":
-        return choose_pieces(model, batch_size, device, governed)
+        chosen = choose_pieces(model, batch_size, device, governed)
+        differentiate_by(model, chosen.way)
+        return chosen
     return given_pieces(model, batch_size, size, device, governed)
 
 

@@ -51,16 +51,26 @@ def cost_figures(cost: TrainingCost, samples: int | None, rate: Rate | None) -> 
     }
 
 
-def cost_table(cost: TrainingCost, samples: int | None, rate: Rate | None) -> Table:
-    """Return a cost as a table: per image, per batch and per epoch."""
+def cost_table(
+    cost: TrainingCost, samples: int | None, rate: Rate | None, at_once: int | None = None
+) -> Table:
+    """Return a cost as a table: per image, per batch and per epoch.
+
+    Args:
+        cost: Of one training step.
+        samples: Samples in an epoch, where they are known.
+        rate: How fast a machine computes, where that is known.
+        at_once: Samples that are solved at once, whose memory is a batch's; all when left out.
+    """
     figures = cost_figures(cost, samples, rate)
     flops = figures["flops_per_image_step"]
     count, of = (_THOUSAND, "1,000 images") if samples is None else (samples, f"{samples:,} images")
     table = Table("", "image", f"batch of {cost.batch_size:,}", of, box=None, header_style="dim")
     table.add_row("forward pass", *_scaled(figures["flops_per_image_forward"], cost, count))
     table.add_row("training step", *_scaled(flops, cost, count))
-    kept = (figures["memory_per_image_bytes"], figures["memory_per_batch_bytes"])
-    table.add_row("memory for the gradient", *(unit(n, "B") for n in kept), "")
+    kept = figures["memory_per_image_bytes"]
+    sizes = (kept, (at_once or cost.batch_size) * kept)
+    table.add_row("memory for the gradient", *(unit(n, "B") for n in sizes), "")
     if rate is not None:
         table.add_row("time", *(_clock(n * flops, rate) for n in (1, cost.batch_size, count)))
     return table

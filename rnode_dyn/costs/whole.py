@@ -17,6 +17,9 @@ from rnode_dyn.recipe.schema import Recipe, StageRecipe
 ASSUMED_EVALUATIONS = 100
 """Evaluations of an adaptive evaluation through the whole flow: about those of dopri5 at 1e-5."""
 
+EVALUATION = "evaluation"
+"""The name of the rate at which samples are scored and drawn."""
+
 _FEWEST = 13
 _STRIP_ROWS = 8
 
@@ -37,7 +40,8 @@ def run_hours(
         event: What one sample looks like.
         stages: What :func:`~rnode_dyn.costs.stages.stage_figures` says of the training.
         samples: Samples in an epoch, where they are known.
-        rates: How fast a machine computes each objective.
+        rates: How fast a machine computes each objective, and an evaluation: as the likelihood
+            where that is not known.
     """
     training, sizes = [stage["hours"] for stage in stages], held_out_sizes(recipe.data)
     if None in training or sizes is None or "likelihood" not in rates:
@@ -46,7 +50,7 @@ def run_hours(
     score, draw = _flops_of_evaluation(model)
     looks = sum(_validations(recipe, stage, samples) for stage in recipe.train.stages)
     scored = {"validation": looks * validation, "test": test * (2 if event.levels else 1)}
-    rate = rates["likelihood"].flops_per_second
+    rate = rates.get(EVALUATION, rates["likelihood"]).flops_per_second
     found = {name: hours(count, score, rate) for name, count in scored.items()}
     found["pictures"] = hours(_drawn(recipe, event), draw, rate)
     parts = {"training": sum(training), **found}

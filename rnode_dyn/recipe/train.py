@@ -175,7 +175,7 @@ class TrainRecipe(Table):
     """What steps, with keys of its own; absent: AdamW."""
 
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay per step of a running mean of the weights, used in evaluation; absent: none."""
+    """Decay per step of a mean of the weights that is evaluated, less at first; absent: none."""
 
     clip: Positive | None = None
     """Largest norm of the gradient, longer ones are shortened to it; absent: any."""

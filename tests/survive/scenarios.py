@@ -45,7 +45,7 @@ def stages() -> Recipe:
 
 
 def labelled() -> Recipe:
-    """A field with constants, averaged; labels left out; its own pairs; noise that is learned."""
+    """A field with constants, averaged; labels left out; its own pairs; learned noise; Muon."""
     model = {
         "logit_alpha": 0.01,
         "scales": 1,
@@ -55,7 +55,8 @@ def labelled() -> Recipe:
     matching = {"objective": "flow-matching", "max_steps": 3}
     again = {**matching, "coupling": "reflow", "ema": 0.5}
     train = {
-        "stage": [matching, again, {"max_steps": 4}],
+        "stage": [{**matching, "weighting": "likelihood"}, again, {"max_steps": 4}],
+        "optimizer": {"name": "muon"},
         "ema": 0.9,
         "learning_rate": 0.02,
         "validate_every_steps": 3,

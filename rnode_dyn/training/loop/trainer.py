@@ -150,7 +150,7 @@ def _callbacks(recipe: Recipe, number: int, folder: RunFolder, console: Console)
     callbacks.append(LiveReport(folder))
     decay = stages[number].ema
     if decay is not None:
-        callbacks.append(MovingAverage(decay))
+        callbacks.append(MovingAverage(decay, warm_up=True))
     return callbacks
 
 

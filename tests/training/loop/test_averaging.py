@@ -27,10 +27,9 @@ Trained = tuple[WithConstants, WithConstants, list[float]]
 CONSTANTS = ("frequencies", "order", "hidden", "never", "phases")
 
 
-@pytest.fixture
-def averaged() -> Trained:
+def trained(callback: MovingAverage) -> Trained:
     """A module that was trained for a hundred steps, its average, and the weights it had."""
-    module, callback = WithConstants(), MovingAverage(0.9)
+    module = WithConstants()
     callback.setup(None, module, "fit")  # type: ignore[arg-type]
     weights = []
     for _ in range(100):
@@ -43,6 +42,11 @@ def averaged() -> Trained:
     return module, callback._average_model.module, weights  # type: ignore[union-attr]
 
 
+@pytest.fixture
+def averaged() -> Trained:
+    return trained(MovingAverage(0.9))
+
+
 def test_what_changes_is_averaged(averaged: Trained):
     _, average, weights = averaged
     expected = weights[0]
@@ -50,6 +54,18 @@ def test_what_changes_is_averaged(averaged: Trained):
         expected = 0.9 * expected + 0.1 * weight
     assert float(average.weight) == pytest.approx(expected, rel=1e-5)
     assert float(average.statistic) == pytest.approx(2 * (expected - 1), rel=1e-5)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
+def test_a_short_training_is_no_mean_with_its_beginning(decay: float) -> None:
+    _, average, weights = trained(MovingAverage(decay, warm_up=True))
+    shares = [1.0, *(max(1 - decay, 9 / (10 + step)) for step in range(1, 100))]
+    expected = 0.0
+    for share, weight in zip(shares, weights, strict=True):
+        expected += share * (weight - expected)
+    assert float(average.weight) == pytest.approx(expected, rel=1e-5)
+    assert float(average.weight) > 88  # of 101; without a warm-up 0.999 leaves 7
+    assert torch.equal(average.frequencies, WithConstants().frequencies)
 
 
 @pytest.mark.parametrize("name", CONSTANTS)
