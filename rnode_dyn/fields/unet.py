@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from rnode_dyn.fields.activations import activation as activation_of
 from rnode_dyn.fields.condition import embedded, embedding_for
 from rnode_dyn.fields.conditioned import Prepared
-from rnode_dyn.numerics.numbers import whole
+from rnode_dyn.numerics.numbers import truth, whole
 
 GROUPS = 8
 """Groups of channels that are normalised together; widths are multiples of it."""
@@ -152,7 +152,10 @@ class UNetField(nn.Module):
         skip: bool = False,
     ) -> None:
         super().__init__()
-        self.levels, self.skip = whole("UNetField", "levels", levels), bool(skip)
+        self.levels, self.skip = (
+            whole("UNetField", "levels", levels),
+            truth("UNetField", "skip", skip),
+        )
         growth, depth = whole("UNetField", "growth", growth), whole("UNetField", "depth", depth)
         channels, width = (
             whole("UNetField", "channels", channels),
@@ -179,7 +182,8 @@ class UNetField(nn.Module):
         self.first = nn.Conv2d(channels, width, kernel_size=3, padding=1)
         self.down = nn.ModuleList(block(i, o) for i, o in pairwise([width, *widths]))
         self.halve = nn.ModuleList(nn.Conv2d(w, w, 3, stride=2, padding=1) for w in widths[:-1])
-        self.attention = PixelAttention(widths[-1]) if attention else nn.Identity()
+        attends = truth("UNetField", "attention", attention)
+        self.attention = PixelAttention(widths[-1]) if attends else nn.Identity()
         self.middle = block(widths[-1], widths[-1])
         above = [*widths[1:], widths[-1]]
         self.up = nn.ModuleList(block(a + w, w) for a, w in zip(above, widths, strict=True))

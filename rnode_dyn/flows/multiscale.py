@@ -15,6 +15,7 @@ from rnode_dyn.flows.result import FlowResult, unchanged
 from rnode_dyn.flows.standardize import standardizing
 from rnode_dyn.flows.transforms import Compose, Squeeze, Transform
 from rnode_dyn.numerics.checks import deferred_checks
+from rnode_dyn.numerics.numbers import truth
 
 
 class Scale(Compose):
@@ -34,10 +35,11 @@ class Scale(Compose):
         squeeze: bool = False,
         split: bool = False,
     ) -> None:
+        squeeze = truth("Scale", "squeeze", squeeze)
         if blocks_after and not squeeze:
             raise ValueError("blocks_after come after a squeeze: write squeeze=True as well.")
         super().__init__([*blocks, *([Squeeze()] if squeeze else []), *blocks_after])
-        self.split = split
+        self.split = truth("Scale", "split", split)
 
     @property
     def blocks(self) -> list[RegularizedFlow]:

@@ -92,6 +92,17 @@ def whole(
     return int(number)
 
 
+def truth(owner: str, name: str, value: Any) -> bool:
+    """Return ``True`` or ``False`` as it was given: a word such as ``"false"`` would be true.
+
+    Raises:
+        TypeError: for anything else, naming its owner and itself.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{owner}: {name} is {value!r}; write True or False.")
+    return bool(value)
+
+
 def _refuse_gradient(owner: str, name: str, value: Any) -> None:
     if wants_gradient(value):
         raise ValueError(

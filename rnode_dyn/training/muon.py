@@ -59,22 +59,40 @@ class Muon(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        if not isinstance(betas, Sequence) or len(betas) != 2:
-            raise ValueError(f"Muon: betas is {betas!r}; write two numbers, such as (0.9, 0.999).")
-        for name, rate in (("momentum", momentum), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
-            if not (isinstance(rate, Real) and 0 <= rate < 1):
-                raise ValueError(f"Muon: {name} is {rate!r}; write a number from 0 to below 1.")
-        for name, number in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
-            if not (isinstance(number, Real) and 0 <= number < math.inf):
-                raise ValueError(f"Muon: {name} is {number!r}; write a finite one of at least 0.")
         defaults = {
             "lr": lr,
             "momentum": momentum,
-            "betas": tuple(betas),
+            "betas": betas,
             "eps": eps,
             "weight_decay": weight_decay,
         }
         super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Step these parameters too, with numbers of their own where the group has some.
+
+        Raises:
+            ValueError: if a number is out of its range.
+        """
+        _check({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the state of another Muon.
+
+        Raises:
+            ValueError: if another optimizer has saved it, or weights of other shapes.
+        """
+        ours = [weight for group in self.param_groups for weight in group["params"]]
+        saved = [number for group in state_dict["param_groups"] for number in group["params"]]
+        for weight, number in zip(ours, saved, strict=False):
+            kept = set(state_dict["state"].get(number, {}))
+            if kept and kept != set(_start(weight)):
+                raise ValueError(
+                    f"Muon: the state of a weight of shape {tuple(weight.shape)} has "
+                    f"{', '.join(sorted(kept))}, which is another optimizer's: begin without it."
+                )
+        super().load_state_dict(state_dict)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -103,7 +121,7 @@ class Muon(Optimizer):
         for weight in weights:
             state = self.state[weight]
             if not state:
-                state["momentum"] = torch.zeros_like(weight)
+                state.update(_start(weight))
             state["momentum"].lerp_(_gradient(weight), 1 - keeps)
             means.append(torch.lerp(_gradient(weight), state["momentum"], keeps))
         learns = torch.stack([_gradient(weight).any() for weight in weights])
@@ -118,11 +136,7 @@ class Muon(Optimizer):
             return
         for weight in weights:
             if not self.state[weight]:
-                self.state[weight] = {
-                    "step": torch.tensor(0.0),
-                    "exp_avg": torch.zeros_like(weight),
-                    "exp_avg_sq": torch.zeros_like(weight),
-                }
+                self.state[weight] = _start(weight)
         states = [self.state[weight] for weight in weights]
         adamw(
             weights,
@@ -139,6 +153,28 @@ class Muon(Optimizer):
             eps=group["eps"],
             maximize=False,
         )
+
+
+def _check(given: dict[str, Any]) -> None:
+    betas = given["betas"]
+    if not isinstance(betas, Sequence) or len(betas) != 2:
+        raise ValueError(f"Muon: betas is {betas!r}; write two numbers, such as (0.9, 0.999).")
+    decays = {"momentum": given["momentum"], "betas[0]": betas[0], "betas[1]": betas[1]}
+    for name, rate in decays.items():
+        if not (isinstance(rate, Real) and 0 <= rate < 1):
+            raise ValueError(f"Muon: {name} is {rate!r}; write a number from 0 to below 1.")
+    for name in ("lr", "eps", "weight_decay"):
+        number = given[name]
+        if not (isinstance(number, Real) and 0 <= number < math.inf):
+            raise ValueError(f"Muon: {name} is {number!r}; write a finite one of at least 0.")
+
+
+def _start(weight: Tensor) -> dict[str, Tensor]:
+    """What a weight's steps remember, before the first."""
+    if is_matrix(weight):
+        return {"momentum": torch.zeros_like(weight)}
+    means = {"exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
+    return {"step": torch.tensor(0.0), **means}
 
 
 def _gradient(weight: Tensor) -> Tensor:

@@ -189,3 +189,24 @@ def test_a_weight_of_no_entries_is_no_trouble() -> None:
     weight = nn.Parameter(torch.zeros(8, 8, 0))
     weight.grad = torch.zeros(8, 8, 0)
     Muon([weight]).step()
+
+
+@pytest.mark.parametrize(
+    ("group", "named"),
+    [({"lr": -0.1}, "lr is -0.1"), ({"betas": (0.9,)}, "betas"), ({"momentum": 1.0}, "momentum")],
+)
+def test_a_group_of_its_own_numbers_is_held_to_them(group: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Muon([{"params": [nn.Parameter(torch.zeros(8, 8))], **group}])
+
+
+def test_the_state_of_another_optimizer_is_refused() -> None:
+    model = network()
+    other = torch.optim.AdamW(model.parameters())
+    gradient(model)
+    other.step()
+    optimizer = Muon(model.parameters())
+    with pytest.raises(ValueError, match="another optimizer"):
+        optimizer.load_state_dict(other.state_dict())
+    gradient(model)
+    optimizer.step()

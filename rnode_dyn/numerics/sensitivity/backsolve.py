@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rnode_dyn.numerics.numbers import truth
 from rnode_dyn.numerics.problem import ODEProblem
 from rnode_dyn.numerics.sensitivity.adjoint import AdjointRun
 from rnode_dyn.numerics.sensitivity.continuous import ContinuousAdjoint, ContinuousRun
@@ -109,6 +110,9 @@ class BacksolveAdjoint(ContinuousAdjoint):
     """  # noqa: D205  # the citation belongs to the first sentence
 
     seminorm: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seminorm", truth("BacksolveAdjoint", "seminorm", self.seminorm))
 
     def start(
         self, problem: ODEProblem, integrator: Integrator, times: Sequence[float], stats: SolveStats
