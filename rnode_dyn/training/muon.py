@@ -161,11 +161,11 @@ def _check(given: dict[str, Any]) -> None:
         raise ValueError(f"Muon: betas is {betas!r}; write two numbers, such as (0.9, 0.999).")
     decays = {"momentum": given["momentum"], "betas[0]": betas[0], "betas[1]": betas[1]}
     for name, rate in decays.items():
-        if not (isinstance(rate, Real) and 0 <= rate < 1):
+        if not (isinstance(rate, Real) and 0 <= float(rate) < 1):
             raise ValueError(f"Muon: {name} is {rate!r}; write a number from 0 to below 1.")
     for name in ("lr", "eps", "weight_decay"):
         number = given[name]
-        if not (isinstance(number, Real) and 0 <= number < math.inf):
+        if not (isinstance(number, Real) and 0 <= float(number) < math.inf):
             raise ValueError(f"Muon: {name} is {number!r}; write a finite one of at least 0.")
 
 
