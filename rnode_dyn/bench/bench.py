@@ -10,12 +10,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from rnode_dyn.bench.machine import as_trained, choose_threads, piece_size
+from rnode_dyn.bench.machine import as_trained, chooses_threads, piece_size
 from rnode_dyn.bench.measure import condition_like, device_name, noise_like, wait_for
 from rnode_dyn.costs.pieces import differentiated_by
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.sensitivity.base import Sensitivity
+from rnode_dyn.numerics.threads import faster_threads
 from rnode_dyn.recipe.build import SENSITIVITIES, describe_event
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.training.loop.pieces import loss_in_pieces
@@ -91,7 +92,8 @@ def bench(recipe: Recipe, batch_size: int | None = None, rounds: int = 5) -> Ben
     event = describe_event(recipe)
     with as_trained(recipe) as (model, fabric):
         kinds = _kinds(model, event, count, fabric, piece_size(recipe, model, count))
-        choose_threads(recipe, fabric.device, kinds[OWN])
+        if chooses_threads(recipe, fabric.device):
+            torch.set_num_threads(faster_threads(kinds[OWN]))
         taken = _in_turns(kinds, rounds + 1)
         device = device_name(fabric.device)
     own = [turn.seconds for turn in taken[OWN][1:]]

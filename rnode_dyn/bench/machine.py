@@ -1,6 +1,6 @@
 """A recipe's model on this machine, as its training computes it: device, precision, threads."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,7 +10,7 @@ from rnode_dyn.costs.pieces import choose_pieces, differentiate_by
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.seeding import random_state_kept
-from rnode_dyn.numerics.threads import faster_threads, torch_threads
+from rnode_dyn.numerics.threads import torch_threads
 from rnode_dyn.recipe.build import build_model, describe_event, governed_blocks
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.training.loop.trainer import blaming_the_devices
@@ -23,7 +23,8 @@ _WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
 def as_trained(recipe: Recipe) -> Iterator[tuple[MultiscaleFlow, Fabric]]:
     """Yield a recipe's model where it would train, and what it would compute in.
 
-    Within this context torch uses the recipe's threads; random states are put back behind it.
+    It is not compiled, whatever ``train.compile`` says. Within this context torch uses the recipe's
+    threads; random states are put back behind it.
 
     Args:
         recipe: The recipe; its data are not read.
@@ -45,10 +46,9 @@ def as_trained(recipe: Recipe) -> Iterator[tuple[MultiscaleFlow, Fabric]]:
         yield model, fabric
 
 
-def choose_threads(recipe: Recipe, device: torch.device, step: Callable[[], object]) -> None:
-    """Use as many threads as the training would choose, where the recipe lets it choose."""
-    if recipe.train.threads == "auto" and device.type == "cpu":
-        torch.set_num_threads(faster_threads(step))
+def chooses_threads(recipe: Recipe, device: torch.device) -> bool:
+    """Whether a training on this device chooses how many threads it takes."""
+    return recipe.train.threads == "auto" and device.type == "cpu"
 
 
 def piece_size(recipe: Recipe, model: MultiscaleFlow, batch_size: int) -> int:

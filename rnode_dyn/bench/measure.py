@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median_low
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from rnode_dyn.costs.cost import matching_flops
 from rnode_dyn.costs.evaluations import node_costs, stage_cost
@@ -25,9 +26,9 @@ _TIMES = 5
 _LONG = 3.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Speed:
-    """What was timed.
+    """What was timed; the faster is the greater.
 
     Attributes:
         flops_per_second: Operations a second, loss and gradient.
@@ -54,7 +55,7 @@ def device_for(accelerator: str) -> torch.device:
 
 @dataclass(frozen=True)
 class Step:
-    """A step of a training, or of an evaluation, to be timed: a loss, and its gradient.
+    """A step of a training, or of an evaluation, to be timed.
 
     Attributes:
         model: The flow, on the device to time.
@@ -62,6 +63,7 @@ class Step:
         objective: What is computed: the likelihood, or flow matching.
         autocast: The context of the loss, which says its precision.
         gradient: Whether the gradient is computed as well.
+        optimizer: What moves the weights by it; nothing, when left out.
     """
 
     model: MultiscaleFlow
@@ -69,19 +71,30 @@ class Step:
     objective: Objective = field(default_factory=Likelihood)
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     gradient: bool = True
+    optimizer: Optimizer | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return next(self.model.parameters(), torch.empty(0)).device
 
     def on(self, size: int) -> Callable[[], None]:
         """Return what takes a step on so many samples of noise."""
-        device = next(self.model.parameters(), torch.empty(0)).device
+        device = self.device
         u = noise_like(self.event, size, device)
         given = condition_like(self.event, size, device)
         named = {} if given is None else {"condition": given}
 
-        def take() -> None:
+        def loss() -> Tensor:
             with self.autocast(), torch.set_grad_enabled(self.gradient):
-                loss = self.objective.loss(self.model, u, self.event, **named).value
+                value = self.objective.loss(self.model, u, self.event, **named).value
             if self.gradient:
-                loss.backward()
+                value.backward()
+            return value
+
+        def take() -> None:
+            with torch.enable_grad():
+                loss() if self.optimizer is None else self.optimizer.step(loss)  # type: ignore[arg-type]
             self.model.zero_grad()
             wait_for(device)
 
@@ -106,8 +119,7 @@ def measure_speed(
     """Time training steps on noise of the data's shape.
 
     The batch grows from one sample to the one asked for, until a step takes a second, so that
-    large models are timed in reasonable time. The first step of a size, which sets things up, does
-    not count where it is a short one: of the others, the median does.
+    large models are timed in reasonable time.
 
     Args:
         model: The flow, in training mode, on the device to time.
@@ -118,31 +130,38 @@ def measure_speed(
         gradient: Whether the gradient is timed as well.
     """
     step = Step(model, event, objective or Likelihood(), autocast, gradient)
-    device = next(model.parameters(), torch.empty(0)).device
-    with random_state_kept(device):
-        size = size_of_a_second(step, batch_size)
-        seconds = _typical_seconds(step.on(size))
-    return Speed(step.flops(size) / seconds, size, seconds, device_name(device))
+    return speed_at(step, size_of_a_second(step, batch_size))
 
 
 def size_of_a_second(step: Step, batch_size: int) -> int:
     """Return on how many samples a step takes a second; ``batch_size`` where it takes less."""
-    _seconds(step.on(1))
-    size = 1
-    while size < batch_size and _seconds(step.on(size)) < _LONG_ENOUGH:
-        size = min(batch_size, _GROWTH * size)
+    with random_state_kept(step.device):
+        _seconds(step.on(1))
+        size = 1
+        while size < batch_size and _seconds(step.on(size)) < _LONG_ENOUGH:
+            size = min(batch_size, _GROWTH * size)
     return size
 
 
-def _typical_seconds(take: Callable[[], None]) -> float:
-    """Return the median of a few steps behind a first; that one alone where it is long."""
-    spent, taken = _seconds(take), list[float]()
-    if spent > _LONG:
-        return spent
-    while len(taken) < _TIMES and (not taken or spent < _LONG):
-        taken.append(_seconds(take))
-        spent += taken[-1]
-    return median(taken)
+def speed_at(step: Step, size: int) -> Speed:
+    """Time steps on so many samples.
+
+    The first, which sets things up, does not count unless it is a long one: of the others, which
+    may make other numbers of evaluations each, the one of median speed does.
+    """
+
+    def timed(take: Callable[[], None]) -> Speed:
+        seconds = _seconds(take)
+        return Speed(step.flops(size) / seconds, size, seconds, device_name(step.device))
+
+    with random_state_kept(step.device):
+        take = step.on(size)
+        first, taken = timed(take), list[Speed]()
+        spent = first.seconds
+        while len(taken) < _TIMES and spent < _LONG:
+            taken.append(timed(take))
+            spent += taken[-1].seconds
+    return median_low(taken or [first])
 
 
 def _seconds(take: Callable[[], None]) -> float:

@@ -51,8 +51,6 @@ def show_command(
     event = describe_event(recipe)
     model = build_model(recipe, event)
     governed = governed_blocks(recipe, model)
-    rates = _rates(recipe, flops, measure)
-    rate = rates.get("likelihood")
     pieces = _pieces(recipe, model, governed)
     cost = training_cost(model, likelihood_batch_size(recipe), evaluations, governed)
     if evaluations is not None and not cost.assumed:
@@ -60,6 +58,8 @@ def show_command(
             "--evaluations is for steps that the training chooses, and all blocks take fixed "
             "ones: leave it out"
         )
+    rates = _rates(recipe, flops, measure)
+    rate = rates.get("likelihood")
     figures, samples = describe_model(model, governed), train_size(recipe.data)
     stages = stage_figures(recipe, model, cost, samples, rates)
     whole = run_hours(recipe, model, event, stages, samples, rates)

@@ -43,18 +43,29 @@ def stage_figures(
         model: Its flow.
         cost: What a step of the likelihood costs.
         samples: Samples in an epoch, where they are known.
-        rates: How fast a machine computes each objective, where that is known.
+        rates: How fast a machine computes each objective, or each stage by ``stage_key``, where
+            that is known.
     """
     return [
         {
             **stage.model_dump(exclude_none=True),
             "batch_size": stage.batch_size or recipe.data.batch_size,
             "flops_per_image_step": flops,
-            "hours": _hours(recipe, stage, flops, samples, rates or {}),
+            "hours": _hours(recipe, number, flops, samples, rates or {}),
         }
-        for stage in recipe.train.stages
+        for number, stage in enumerate(recipe.train.stages)
         for flops in [_flops(stage, model, cost)]
     ]
+
+
+def stage_key(number: int) -> str:
+    """Return the name of a stage's own rate.
+
+    Example:
+        >>> stage_key(0)
+        'stage 0'
+    """
+    return f"stage {number}"
 
 
 def _flops(stage: StageRecipe, model: MultiscaleFlow, cost: TrainingCost) -> int:
@@ -65,17 +76,19 @@ def _flops(stage: StageRecipe, model: MultiscaleFlow, cost: TrainingCost) -> int
 
 
 def _hours(
-    recipe: Recipe, stage: StageRecipe, flops: int, samples: int | None, rates: Mapping[str, Rate]
+    recipe: Recipe, number: int, flops: int, samples: int | None, rates: Mapping[str, Rate]
 ) -> float | None:
     """Return how long a stage takes on a device: until the first of its ends that is known."""
+    stage = recipe.train.stages[number]
+    rate = rates.get(stage_key(number), rates.get(stage.objective))
     limit = None if stage.max_minutes is None else stage.max_minutes / 60
     batch = recipe.batch_size(stage) * recipe.train.accumulate
     steps = None if stage.max_steps is None else stage.max_steps * batch
     epochs = None if stage.epochs is None or samples is None else stage.epochs * samples
     images = min((count for count in (steps, epochs) if count is not None), default=None)
-    if stage.objective not in rates or images is None:
+    if rate is None or images is None:
         return limit
-    computed = hours(images, flops, rates[stage.objective].flops_per_second)
+    computed = hours(images, flops, rate.flops_per_second)
     return computed if limit is None else min(limit, computed)
 
 

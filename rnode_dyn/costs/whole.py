@@ -20,6 +20,9 @@ ASSUMED_EVALUATIONS = 100
 EVALUATION = "evaluation"
 """The name of the rate at which samples are scored and drawn."""
 
+VALIDATION = "validation"
+"""The name of the rate at which they are scored while a flow trains, where it is another."""
+
 _FEWEST = 13
 _STRIP_ROWS = 8
 
@@ -40,8 +43,8 @@ def run_hours(
         event: What one sample looks like.
         stages: What :func:`~rnode_dyn.costs.stages.stage_figures` says of the training.
         samples: Samples in an epoch, where they are known.
-        rates: How fast a machine computes each objective, and an evaluation: as the likelihood
-            where that is not known.
+        rates: How fast a machine computes each objective, an evaluation and a validation: as the
+            likelihood where that is not known.
     """
     training, sizes = [stage["hours"] for stage in stages], held_out_sizes(recipe.data)
     if None in training or sizes is None or "likelihood" not in rates:
@@ -50,9 +53,10 @@ def run_hours(
     score, draw = _flops_of_evaluation(model)
     looks = sum(_validations(recipe, stage, samples) for stage in recipe.train.stages)
     scored = {"validation": looks * validation, "test": test * (2 if event.levels else 1)}
-    rate = rates.get(EVALUATION, rates["likelihood"]).flops_per_second
-    found = {name: hours(count, score, rate) for name, count in scored.items()}
-    found["pictures"] = hours(_drawn(recipe, event), draw, rate)
+    rate = rates.get(EVALUATION, rates["likelihood"])
+    of = {"validation": rates.get(VALIDATION, rate), "test": rate}
+    found = {n: hours(count, score, of[n].flops_per_second) for n, count in scored.items()}
+    found["pictures"] = hours(_drawn(recipe, event), draw, rate.flops_per_second)
     parts = {"training": sum(training), **found}
     return {"all": sum(parts.values()), **parts}
 

@@ -52,7 +52,6 @@ from rnode_dyn.training.loop.optimizers import check_optimizer
 from rnode_dyn.training.loop.precision import tell_of_precision
 from rnode_dyn.training.loop.stages import Trained, data_module, train_stages
 from rnode_dyn.training.loop.stop import Interrupted, Stop, stoppable
-from rnode_dyn.training.loop.warm_up import tell_of_warm_ups
 
 _RUN_FOLDER = "_RNODE_DYN_RUN_FOLDER"
 
@@ -168,7 +167,6 @@ def _train(
         resume = _begin(recipe, folder, resume, about, voice.tell)
         plugged.begin(recipe, folder)
         tell_of_precision(recipe, trainers, voice.tell)
-        tell_of_warm_ups(recipe, voice.tell)
         voice.announce(f"training in {folder.path}")
         trained = train_stages(recipe, model, splits, folder, trainers, resume)
         if not is_first():

@@ -18,6 +18,7 @@ from rnode_dyn.training.loop.piece_choice import PieceChoice
 from rnode_dyn.training.loop.save_points import SavePoints
 from rnode_dyn.training.loop.stop import Stop
 from rnode_dyn.training.loop.trainer import make_trainer, processes_of
+from rnode_dyn.training.loop.warm_up import WarmUpTeller, warm_up_key
 
 C = TypeVar("C", bound=pl.Callback)
 
@@ -49,7 +50,8 @@ def stage_trainers(
     for number, stage in enumerate(recipe.train.stages):
         own = _of_solves(recipe, stage, model, splits, voice)
         saves = _save_points(recipe, folder, stop, about, earlier)
-        extra = [*plugged.callbacks, *own, saves]
+        warm_up = WarmUpTeller(warm_up_key(recipe, number), voice.tell)
+        extra = [*plugged.callbacks, *own, warm_up, saves]
         trainers.append(make_trainer(recipe, number, folder, logger, voice.shown, extra))
         earlier += own
     return trainers

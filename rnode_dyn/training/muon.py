@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
+from rnode_dyn.numerics.numbers import as_number
+
 _SMALLEST = 8
 """Rows and columns from which on a weight is treated as a matrix."""
 
@@ -74,7 +76,8 @@ class Muon(Optimizer):
         Raises:
             ValueError: if a number is out of its range.
         """
-        _check({**self.defaults, **param_group})
+        if isinstance(param_group, dict):  # else torch says what is wrong
+            _check({**self.defaults, **param_group})
         super().add_param_group(param_group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -84,14 +87,15 @@ class Muon(Optimizer):
             ValueError: if another optimizer has saved it, or weights of other shapes.
         """
         ours = [weight for group in self.param_groups for weight in group["params"]]
-        saved = [number for group in state_dict["param_groups"] for number in group["params"]]
+        groups = state_dict["param_groups"]
+        for group in groups:
+            if not group.keys() >= self.defaults.keys():
+                lacks = ", ".join(sorted(self.defaults.keys() - group.keys()))
+                raise ValueError(f"Muon: the state lacks {lacks}, so it is another optimizer's.")
+            _check(group)
+        saved = [number for group in groups for number in group["params"]]
         for weight, number in zip(ours, saved, strict=False):
-            kept = set(state_dict["state"].get(number, {}))
-            if kept and kept != set(_start(weight)):
-                raise ValueError(
-                    f"Muon: the state of a weight of shape {tuple(weight.shape)} has "
-                    f"{', '.join(sorted(kept))}, which is another optimizer's: begin without it."
-                )
+            _check_state(weight, state_dict["state"].get(number, {}))
         super().load_state_dict(state_dict)
 
     @torch.no_grad()
@@ -161,12 +165,32 @@ def _check(given: dict[str, Any]) -> None:
         raise ValueError(f"Muon: betas is {betas!r}; write two numbers, such as (0.9, 0.999).")
     decays = {"momentum": given["momentum"], "betas[0]": betas[0], "betas[1]": betas[1]}
     for name, rate in decays.items():
-        if not (isinstance(rate, Real) and 0 <= float(rate) < 1):
+        if not _is_within(rate, 1.0):
             raise ValueError(f"Muon: {name} is {rate!r}; write a number from 0 to below 1.")
     for name in ("lr", "eps", "weight_decay"):
-        number = given[name]
-        if not (isinstance(number, Real) and 0 <= float(number) < math.inf):
-            raise ValueError(f"Muon: {name} is {number!r}; write a finite one of at least 0.")
+        if not _is_within(given[name], math.inf):
+            raise ValueError(f"Muon: {name} is {given[name]!r}; write a finite one of at least 0.")
+
+
+def _is_within(value: Any, end: float) -> bool:
+    number = as_number(value) if isinstance(value, Real) else None
+    return number is not None and 0 <= number < end
+
+
+def _check_state(weight: Tensor, kept: dict[str, Any]) -> None:
+    """Refuse what no Muon remembers of such a weight."""
+    wanted, shape = _start(weight), tuple(weight.shape)
+    if kept and kept.keys() != wanted.keys():
+        raise ValueError(
+            f"Muon: the state of a weight of shape {shape} has {', '.join(sorted(kept))}, where it "
+            f"wants {', '.join(sorted(wanted))}: it is another optimizer's, or of another weight."
+        )
+    for name, tensor in kept.items():
+        if tensor.shape != wanted[name].shape:
+            raise ValueError(
+                f"Muon: {name} of a weight of shape {shape} has shape {tuple(tensor.shape)}, so it "
+                "is of another weight."
+            )
 
 
 def _start(weight: Tensor) -> dict[str, Tensor]:

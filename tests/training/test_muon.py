@@ -200,13 +200,41 @@ def test_a_group_of_its_own_numbers_is_held_to_them(group: dict[str, Any], named
         Muon([{"params": [nn.Parameter(torch.zeros(8, 8))], **group}])
 
 
-def test_the_state_of_another_optimizer_is_refused() -> None:
-    model = network()
-    other = torch.optim.AdamW(model.parameters())
-    gradient(model)
-    other.step()
-    optimizer = Muon(model.parameters())
-    with pytest.raises(ValueError, match="another optimizer"):
-        optimizer.load_state_dict(other.state_dict())
-    gradient(model)
-    optimizer.step()
+def saved_by(make: Any, sides: tuple[int, int] = (8, 8), stepped: bool = True) -> dict[str, Any]:
+    layer = nn.Linear(*sides)
+    optimizer = make(layer.parameters())
+    if stepped:
+        layer(torch.randn(4, sides[0])).square().mean().backward()
+        optimizer.step()
+    return optimizer.state_dict()
+
+
+@pytest.mark.parametrize("stepped", [True, False])
+@pytest.mark.parametrize(
+    "make", [torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad, torch.optim.RMSprop]
+)
+def test_the_state_of_another_optimizer_is_refused(make: Any, stepped: bool) -> None:
+    layer = nn.Linear(8, 8)
+    optimizer = Muon(layer.parameters())
+    with pytest.raises(ValueError, match="another optimizer's"):
+        optimizer.load_state_dict(saved_by(make, stepped=stepped))
+    layer(torch.randn(4, 8)).square().mean().backward()
+    optimizer.step()  # nothing has been taken on
+
+
+@pytest.mark.parametrize("sides", [(16, 8), (8, 16), (4, 4), (8, 4)])
+def test_the_state_of_other_weights_is_refused(sides: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="of another weight"):
+        Muon(nn.Linear(*sides).parameters()).load_state_dict(saved_by(Muon))
+
+
+def test_groups_that_are_loaded_are_held_to_their_ranges() -> None:
+    state = saved_by(Muon)
+    state["param_groups"][0]["lr"] = -1.0
+    with pytest.raises(ValueError, match=r"lr is -1\.0"):
+        Muon(nn.Linear(8, 8).parameters()).load_state_dict(state)
+
+
+def test_numbers_beyond_a_float_are_refused() -> None:
+    with pytest.raises(ValueError, match="lr is 1000"):
+        Muon(nn.Linear(8, 8).parameters(), lr=10**400)

@@ -7,6 +7,8 @@ import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
+from rnode_dyn.numerics.numbers import truth
+
 
 class MovingAverage(WeightAveraging):
     """An exponential moving average of weights and statistics, updated after every step.
@@ -22,22 +24,30 @@ class MovingAverage(WeightAveraging):
     """
 
     def __init__(self, decay: float, warm_up: bool = False) -> None:
+        warms_up = truth("MovingAverage", "warm_up", warm_up)
+
         def average(averaged: Any, current: Any, steps: Tensor | int) -> None:
-            taken = share_of(decay, steps) if warm_up else 1 - decay
-            move(averaged, current, torch.as_tensor(taken))
+            # All are of one device and precision.
+            like = averaged[0]
+            if not (like.is_floating_point() or like.is_complex()):
+                for own, other in zip(averaged, current, strict=True):
+                    own.copy_(other)
+                return
+            number = torch.as_tensor(steps, dtype=_whole(like).to_real(), device=like.device)
+            share = share_of(decay, number) if warms_up else torch.full_like(number, 1 - decay)
+            move(averaged, current, share)
 
         super().__init__(multi_avg_fn=average)
 
 
-def share_of(decay: float, steps: Tensor | int) -> Tensor | float:
+def share_of(decay: float, steps: Tensor) -> Tensor:
     """Return what an average that warms up takes of the weights after so many steps.
 
     Example:
-        >>> share_of(0.99, 0), share_of(0.99, 10), round(share_of(0.99, 5000), 2)
-        (0.9, 0.45, 0.01)
+        >>> share_of(0.99, torch.tensor([0.0, 10.0, 5000.0]))
+        tensor([0.9000, 0.4500, 0.0100])
     """
-    taken = 9 / (10 + steps)
-    return taken.clamp(min=1 - decay) if isinstance(taken, Tensor) else max(taken, 1 - decay)
+    return (9 / (10 + steps)).clamp(min=1 - decay)
 
 
 @torch.no_grad()
@@ -45,14 +55,17 @@ def move(averaged: Sequence[Tensor], current: Sequence[Tensor], share: Tensor) -
     """Move averages towards what is current, in place; where both are the same, it stays so.
 
     Example:
-        >>> masks, whole = torch.tensor([0.0, -torch.inf]), torch.tensor([3])
-        >>> move([masks, whole], [masks.clone(), torch.tensor([4])], torch.tensor(0.001))
-        >>> masks, whole
-        (tensor([0., -inf]), tensor([4]))
+        >>> masks = torch.tensor([0.0, -torch.inf])
+        >>> move([masks], [masks.clone()], torch.tensor(0.001))
+        >>> masks
+        tensor([0., -inf])
     """
     for own, other in zip(averaged, current, strict=True):
-        if own.is_floating_point() or own.is_complex():
-            moved = own.lerp(other, share.to(own.dtype))
-            own.copy_(torch.where(own == other, own, moved))
-        else:
-            own.copy_(other)
+        whole = _whole(own)
+        moved = own.to(whole).lerp(other.to(whole), share.to(whole)).to(own.dtype)
+        own.copy_(torch.where(own == other, own, moved))
+
+
+def _whole(x: Tensor) -> torch.dtype:
+    """The precision to average in: no less than single."""
+    return torch.promote_types(x.dtype, torch.float32)

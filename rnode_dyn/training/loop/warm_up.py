@@ -1,26 +1,43 @@
-"""Warm-ups that a training does not come out of: said before it begins."""
+"""Warm-ups that a training does not come out of: said when it begins."""
 
 from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
 
 from rnode_dyn.recipe.schema import Recipe
 
 
-def tell_of_warm_ups(recipe: Recipe, tell: Callable[[str], None]) -> None:
-    """Say so where a stage ends before its learning rate has risen.
+class WarmUpTeller(pl.Callback):
+    """Says so where a stage ends before its learning rate has risen, by its steps or its epochs.
+
+    Args:
+        key: The recipe's key of the warm-up.
+        tell: Where to say it.
+    """
+
+    def __init__(self, key: str, tell: Callable[[str], None]) -> None:
+        self.key, self.tell = key, tell
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Compare the warm-up with all steps that there will be."""
+        settings, steps = pl_module.optimizer_settings, trainer.estimated_stepping_batches
+        rises, rate = settings.warmup_steps, settings.learning_rate
+        if steps < rises:
+            self.tell(
+                f"{self.key} = {rises:,}, and the training ends after {steps:,} steps: the "
+                f"learning rate never comes to {rate:g}, but to {rate * steps / rises:.3g}"
+            )
+
+
+def warm_up_key(recipe: Recipe, number: int) -> str:
+    """Return the key that a stage's warm-up has in its recipe.
 
     Example:
-        >>> train = {"max_steps": 50, "warmup_steps": 100, "learning_rate": 0.01}
-        >>> tell_of_warm_ups(Recipe(name="x", data={"dataset": "fake"}, train=train), print)
-        train.warmup_steps = 100, and it ends after 50 steps: the learning rate never comes to 0.01,
-        but to 0.005
+        >>> stages = [{"max_steps": 2, "warmup_steps": 1}, {"max_steps": 2}]
+        >>> recipe = Recipe(name="x", data={"dataset": "fake"}, train={"stage": stages})
+        >>> warm_up_key(recipe, 0), warm_up_key(recipe, 1)
+        ('train.stage.0.warmup_steps', 'train.warmup_steps')
     """
-    for number, stage in enumerate(recipe.train.stages):
-        steps, rises = stage.max_steps, stage.warmup_steps or 0
-        if steps is None or steps >= rises:
-            continue
-        key = f"train.stage.{number}" if recipe.train.stage else "train"
-        rate = stage.learning_rate or 0.0
-        tell(
-            f"{key}.warmup_steps = {rises:,}, and it ends after {steps:,} steps: the learning rate "
-            f"never comes to {rate:g}, but to {rate * steps / rises:.3g}"
-        )
+    own = recipe.train.stage and recipe.train.stage[number].warmup_steps is not None
+    return f"train.stage.{number}.warmup_steps" if own else "train.warmup_steps"

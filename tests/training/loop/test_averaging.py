@@ -79,3 +79,27 @@ def test_whole_numbers_are_those_of_the_trained(
     averaged: Trained,
 ) -> None:
     assert int(averaged[1].steps) == 100
+
+
+@pytest.mark.parametrize("warm_up", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128, torch.bfloat16], ids=str)
+def test_shares_are_as_precise_as_weights(dtype: torch.dtype, warm_up: bool) -> None:
+    module = WithConstants()
+    module.weight = nn.Parameter(torch.ones(1, dtype=dtype))
+    callback = MovingAverage(0.999, warm_up=warm_up)
+    callback.setup(None, module, "fit")  # type: ignore[arg-type]
+    average = callback._average_model
+    assert average is not None
+    average.update_parameters(module)
+    average.n_averaged.fill_(100_000)
+    with torch.no_grad():
+        module.weight.fill_(2.0)
+    average.update_parameters(module)
+    found = average.module.weight.detach()
+    expected = torch.tensor([1.001], dtype=torch.float64)
+    assert torch.equal(found, expected.to(dtype))
+
+
+def test_a_word_is_no_warm_up() -> None:
+    with pytest.raises(TypeError, match="MovingAverage: warm_up"):
+        MovingAverage(0.9, warm_up="false")  # type: ignore[arg-type]
