@@ -159,7 +159,8 @@ def test_the_optimizer_is_timed_and_moves_nothing(monkeypatch: pytest.MonkeyPatc
         before = [weight.clone() for group in self.param_groups for weight in group["params"]]
         found = own(self, closure)
         after = [weight for group in self.param_groups for weight in group["params"]]
-        moved.append(max(float((a - b).detach().abs().max()) for a, b in zip(after, before, strict=True)))
+        pairs = zip(after, before, strict=True)
+        moved.append(max(float((a - b).detach().abs().max()) for a, b in pairs))
         assert any(weight.grad is not None for weight in after)
         return found
 
