@@ -90,7 +90,7 @@ def bench(recipe: Recipe, batch_size: int | None = None, rounds: int = 5) -> Ben
     """
     count = batch_size or recipe.data.batch_size
     event = describe_event(recipe)
-    with as_trained(recipe) as (model, fabric):
+    with as_trained(recipe, event) as (model, fabric):
         kinds = _kinds(model, event, count, fabric, piece_size(recipe, model, count))
         if chooses_threads(recipe, fabric.device):
             torch.set_num_threads(faster_threads(kinds[OWN]))

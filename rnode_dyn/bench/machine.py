@@ -7,11 +7,12 @@ import torch
 from lightning_fabric import Fabric
 
 from rnode_dyn.costs.pieces import choose_pieces, differentiate_by
+from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.seeding import random_state_kept
 from rnode_dyn.numerics.threads import torch_threads
-from rnode_dyn.recipe.build import build_model, describe_event, governed_blocks
+from rnode_dyn.recipe.build import build_model, governed_blocks
 from rnode_dyn.recipe.schema import Recipe
 from rnode_dyn.training.loop.trainer import blaming_the_devices
 
@@ -20,7 +21,7 @@ _WEIGHTS = {"64-true": torch.float64, "bf16-true": torch.bfloat16}
 
 
 @contextmanager
-def as_trained(recipe: Recipe) -> Iterator[tuple[MultiscaleFlow, Fabric]]:
+def as_trained(recipe: Recipe, event: Event) -> Iterator[tuple[MultiscaleFlow, Fabric]]:
     """Yield a recipe's model where it would train, and what it would compute in.
 
     It is not compiled, whatever ``train.compile`` says. Within this context torch uses the recipe's
@@ -28,6 +29,7 @@ def as_trained(recipe: Recipe) -> Iterator[tuple[MultiscaleFlow, Fabric]]:
 
     Args:
         recipe: The recipe; its data are not read.
+        event: What one sample looks like.
 
     Yields:
         The model in training mode, and the device with its precision: ``fabric.autocast()`` is the
@@ -41,7 +43,7 @@ def as_trained(recipe: Recipe) -> Iterator[tuple[MultiscaleFlow, Fabric]]:
         fabric = Fabric(accelerator=train.accelerator, devices=1, precision=train.precision)
     dtype = _WEIGHTS.get(train.precision, torch.float32)
     with torch_threads(train.given_threads), random_state_kept(fabric.device):
-        model = build_model(recipe, describe_event(recipe)).to(fabric.device, dtype).train()
+        model = build_model(recipe, event).to(fabric.device, dtype).train()
         lay_out(model, fabric.device)
         yield model, fabric
 

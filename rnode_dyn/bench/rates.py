@@ -11,6 +11,7 @@ from rnode_dyn.bench.measure import Speed, Step, size_of_a_second, speed_at
 from rnode_dyn.costs.stages import likelihood_batch_size, stage_key
 from rnode_dyn.costs.text import Rate
 from rnode_dyn.costs.whole import EVALUATION, VALIDATION
+from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.numerics.threads import faster_threads
 from rnode_dyn.recipe.build import describe_event
@@ -38,8 +39,9 @@ def measure_rates(recipe: Recipe) -> dict[str, Rate]:
         A rate for each stage, by ``stage_key``, for each objective, as the last stage has it,
         for ``EVALUATION`` and, where it is in another precision, for ``VALIDATION``.
     """
-    with as_trained(recipe) as (model, fabric):
-        timed = _Timed(recipe, model, fabric, torch.get_num_threads())
+    event = describe_event(recipe)
+    with as_trained(recipe, event) as (model, fabric):
+        timed = _Timed(recipe, event, model, fabric, torch.get_num_threads())
         found = timed.stages()
         if "likelihood" not in found:
             found["likelihood"] = timed.steps(Likelihood(), likelihood_batch_size(recipe))
@@ -52,6 +54,7 @@ class _Timed:
     """What of a recipe is timed, on so many threads at most."""
 
     recipe: Recipe
+    event: Event
     model: MultiscaleFlow
     fabric: Fabric
     threads: int
@@ -70,7 +73,7 @@ class _Timed:
         at_once = batch
         if objective.is_mean_over_samples:
             at_once = piece_size(self.recipe, self.model, batch)
-        step = Step(self.model, describe_event(self.recipe), objective, self.fabric.autocast)
+        step = Step(self.model, self.event, objective, self.fabric.autocast)
         size = size_of_a_second(step, at_once)
         if stage is not None and size == batch:  # beside long steps, or pieces, it is nothing
             step = replace(step, optimizer=self._optimizer(stage))
@@ -92,7 +95,7 @@ class _Timed:
         size = self.recipe.data.eval_batch_size or self.recipe.data.batch_size
         precision = self.recipe.train.precision
         model = self.model.float() if precision == "bf16-true" else self.model
-        step = Step(model, describe_event(self.recipe), gradient=False)
+        step = Step(model, self.event, gradient=False)
         found = {EVALUATION: speed_at(step, size_of_a_second(step, size))}
         if precision.endswith("-mixed"):
             mixed = replace(step, autocast=self.fabric.autocast)
