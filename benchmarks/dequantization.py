@@ -12,52 +12,21 @@ import argparse
 import math
 
 import torch
-from matched_ablation import BEHIND_A_LOGIT, Task, penalised
-from torch import Tensor
+from digits import Digits
+from matched_ablation import penalised, train
+from torch.optim import Adam
 
-from rnode_dyn import (
-    AdaptiveStep,
-    Dopri5,
-    FlowMatching,
-    MultiscaleFlow,
-    Solver,
-    build_model,
-    load_recipe,
-)
-from rnode_dyn.evaluation.bits import bits_of
-from rnode_dyn.recipe.build import load_splits
+from rnode_dyn import AdaptiveStep, Dopri5, FlowMatching, MultiscaleFlow, Solver
+
+BEHIND_A_LOGIT = ("model.logit_alpha=1e-5", "model.field.skip=false", "train.stage.0.targets=drawn")
+TO_1E_5 = Solver(Dopri5(), AdaptiveStep(1e-5, 1e-5))
 
 
-class Dequantized(Task):
-    """The task with noise of a kind."""
-
-    def __init__(self, kind: str, root: str, points: int) -> None:
-        super().__init__(root, 0, points, 0)
-        self.recipe = load_recipe(
-            "mnist14-unet",
-            [
-                f"data.root={root}",
-                f"data.test_size={points}",
-                f"data.dequantization={kind}",
-                *BEHIND_A_LOGIT,
-            ],
-        )
-        self.splits = load_splits(self.recipe)
-
-    def begun_as(self, other: MultiscaleFlow) -> MultiscaleFlow:
-        """A flow of this kind with another's fields."""
-        flow = build_model(self.recipe, self.splits.event)
-        flow.scales.load_state_dict(other.scales.state_dict())
-        return flow
-
-    @torch.no_grad()
-    def scores(self, flow: MultiscaleFlow) -> Tensor:
-        """Bits/dim of each test digit."""
-        for block in flow.eval().blocks:
-            block.eval_solver = Solver(Dopri5(), AdaptiveStep(1e-5, 1e-5))
-        torch.manual_seed(1)
-        u = self.dequantize(self.splits.test.head(len(self.splits.test)))
-        return bits_of(flow(u), self.splits.event)
+def begun_as(other: MultiscaleFlow, task: Digits) -> MultiscaleFlow:
+    """A task's flow with another's fields."""
+    flow = task.flow()
+    flow.scales.load_state_dict(other.scales.state_dict())
+    return flow
 
 
 def main() -> None:
@@ -69,16 +38,20 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=200, help="test digits")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    kinds = ("uniform", "variational")
     tasks = {
-        kind: Dequantized(kind, given.root, given.points) for kind in ("uniform", "variational")
+        kind: Digits(given.root, 0, given.points, (*BEHIND_A_LOGIT, f"data.dequantization={kind}"))
+        for kind in kinds
     }
     start = tasks["uniform"].flow()
-    tasks["uniform"].train(start, FlowMatching(), 2e-3, given.matching)
+    adam = Adam(start.parameters(), 2e-3)
+    train(tasks["uniform"], start, FlowMatching(), given.matching, adam)
     found = {}
     for kind, task in tasks.items():
-        flow = task.begun_as(start)
-        updates = task.train(flow, penalised(0.01, 0.01), 5e-4, given.after)
-        found[kind] = task.scores(flow)
+        flow = begun_as(start, task)
+        adam = Adam(flow.parameters(), 5e-4)
+        updates = train(task, flow, penalised(0.01, 0.01), given.after, adam)
+        found[kind] = task.scores(flow, TO_1E_5)
         print(f"{kind}: {found[kind].mean():.3f} bits/dim after {updates} updates", flush=True)
     gain = found["uniform"] - found["variational"]
     error = float(gain.std()) / math.sqrt(len(gain))

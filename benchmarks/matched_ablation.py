@@ -2,31 +2,40 @@
 
     python benchmarks/matched_ablation.py --root data --seeds 1 --matching 25 --after 25
 
-A U-Net is matched for a while, and each way goes on from there for as long: matching goes on, or
-the likelihood with one penalty or both, or matching on the flow's own pairs; minibatch optimal
-transport is matched for both whiles from the start. Times are CPU seconds of one thread. Of each:
-bits/dim and evaluations by dopri5 at 1e-5, how far 4, 8 and 16 steps of RK4 are from that bits/dim,
-and the Fréchet distance of samples. Writes a table, the figures as JSON, and a Pareto picture.
+The U-Net of `mnist14-unet` is matched for a while as the recipe has it, and each way goes on from
+there for as long: matching goes on, alone or with the Jacobian's norm at the same points, or the
+likelihood with one penalty or both, or matching on the flow's own pairs. Minibatch optimal
+transport goes with even weights alone, and is matched so for both whiles from the start, beside the
+same without it. Times are CPU seconds of one thread. Of each: bits/dim and evaluations by dopri5 at
+1e-5, how far 4, 8 and 16 steps of RK4 are from that bits/dim, and the Fréchet distance of samples.
+Writes a table, the figures as JSON, and a Pareto picture.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, stdev
 
 import matplotlib
 import torch
+from digits import Digits
 from frechet import Judge
 from matplotlib import pyplot as plt
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from rnode_dyn import (
     RK4,
     AdaptiveStep,
     Dopri5,
+    Event,
     FixedStep,
     FlowDistribution,
     FlowMatching,
@@ -34,15 +43,14 @@ from rnode_dyn import (
     KineticEnergy,
     Likelihood,
     MultiscaleFlow,
+    Muon,
     Objective,
     Reflow,
     Solver,
-    UniformDequantization,
-    build_model,
-    load_recipe,
 )
-from rnode_dyn.evaluation.bits import bits_of
-from rnode_dyn.recipe.build import load_splits
+from rnode_dyn.fields.at_times import at_times
+from rnode_dyn.flows.straight_paths import legs
+from rnode_dyn.training.objectives.base import Loss
 
 STEPS = (4, 8, 16)
 TRAINED_BY = 8
@@ -50,6 +58,42 @@ TRAINED_BY = 8
 DRAWN_BY = 8
 """Steps of RK4 of the samples."""
 FIGURES = ("bits", "evaluations", *(f"error_{n}" for n in STEPS), "frechet", "updates")
+RATES = {True: 5e-4, False: 4e-3}
+"""Muon's rate where the objective solves, and where it does not."""
+
+RECIPES = FlowMatching(times="near-data", weighting="likelihood", targets="expected")
+
+
+@dataclass(frozen=True)
+class MatchingWithJacobian(Objective):
+    """The recipe's matching, and ‖∂f/∂x‖_F² at points of the same paths, uniform in time.
+
+    Without solving: points of the straight paths are where the flow's own trajectories go through.
+
+    Args:
+        weight: λ, as `JacobianFrobenius` has it.
+        points: On how many samples of the batch; each costs three times what matching does.
+    """
+
+    weight: float
+    points: int = 8
+
+    def loss(
+        self,
+        model: MultiscaleFlow,
+        u: Tensor,
+        event: Event | None = None,
+        condition: Tensor | None = None,
+    ) -> Loss:
+        """Return the sum of both."""
+        matched = RECIPES.loss(model, u, event, condition)
+        (leg,) = legs(model)
+        data = model.enter(u[: self.points]).z.flatten(1)
+        x, _ = leg.at(data, torch.randn_like(data), t := torch.rand(len(data)))
+        value = at_times(leg.flow.field, t, x.requires_grad_())
+        probe = torch.randn_like(x)
+        (product,) = torch.autograd.grad(value, x, probe, create_graph=True)
+        return Loss(matched.value + self.weight * product.square().mean(), matched.figures)
 
 
 def penalised(kinetic: float, jacobian: float) -> Likelihood:
@@ -57,93 +101,81 @@ def penalised(kinetic: float, jacobian: float) -> Likelihood:
     return Likelihood([KineticEnergy(kinetic), JacobianFrobenius(jacobian)])
 
 
-WAYS: dict[str, Callable[[MultiscaleFlow], Objective]] = {
-    "matching": lambda flow: FlowMatching(),
+AFTER_MATCHING: dict[str, Callable[[MultiscaleFlow], Objective]] = {
+    "matching goes on": lambda flow: RECIPES,
+    "with the Jacobian, 0.01": lambda flow: MatchingWithJacobian(0.01),
+    "with the Jacobian, 0.1": lambda flow: MatchingWithJacobian(0.1),
     "likelihood": lambda flow: penalised(0.0, 0.0),
-    "kinetic": lambda flow: penalised(0.01, 0.0),
-    "Jacobian": lambda flow: penalised(0.0, 0.01),
+    "kinetic energy, 0.01": lambda flow: penalised(0.01, 0.0),
+    "Jacobian, 0.01": lambda flow: penalised(0.0, 0.01),
     "both": lambda flow: penalised(0.01, 0.01),
-    "reflow": lambda flow: Reflow(teacher=flow),
+    "reflow": lambda flow: Reflow(teacher=flow, times="near-data"),
+}
+FROM_THE_START: dict[str, Objective] = {
+    "even weights": FlowMatching(times="near-data"),
+    "minibatch OT": FlowMatching("minibatch-ot", times="near-data"),
 }
 
-BEHIND_A_LOGIT = ["model.logit_alpha=1e-5", "model.field.skip=false", "train.stage.0.targets=drawn"]
+
+def train(
+    task: Digits,
+    flow: MultiscaleFlow,
+    objective: Objective,
+    seconds: float,
+    optimizer: Optimizer | None = None,
+) -> int:
+    """Train for CPU seconds, the rate falling to 0 with them; return the updates."""
+    solves, updates, began = isinstance(objective, Likelihood), 0, time.process_time()
+    if optimizer is None:
+        optimizer = Muon(flow.parameters(), RATES[solves])
+    schedule = LambdaLR(optimizer, lambda _: 1 - (time.process_time() - began) / seconds)
+    for block in flow.train().blocks:
+        block.solver = Solver(RK4(), FixedStep(1 / TRAINED_BY))
+    for u in task.batches(16 if solves else 32):
+        if time.process_time() - began >= seconds:
+            break
+        optimizer.zero_grad()
+        objective.loss(flow, u, task.splits.event).value.backward()
+        torch.nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        updates += 1
+    return updates
 
 
-class Task:
-    """The digits, and how a flow is trained and measured on them."""
-
-    def __init__(self, root: str, seed: int, points: int, samples: int) -> None:
-        wanted = [f"data.root={root}", f"seed={seed}", f"data.test_size={points}"]
-        self.recipe = load_recipe("mnist14-unet", [*wanted, *BEHIND_A_LOGIT])
-        self.splits, self.seed, self.samples = load_splits(self.recipe), seed, samples
-        self.dequantize = UniformDequantization(256)
-
-    def flow(self) -> MultiscaleFlow:
-        """An untrained flow."""
-        torch.manual_seed(self.seed)
-        return build_model(self.recipe, self.splits.event)
-
-    def batches(self, size: int) -> Iterator[Tensor]:
-        """Training batches without end."""
-        images = self.splits.train.head(len(self.splits.train))
-        while True:
-            yield self.dequantize(images[torch.randint(len(images), (size,))])
-
-    def train(self, flow: MultiscaleFlow, objective: Objective, rate: float, seconds: float) -> int:
-        """Train for CPU seconds, the rate falling to 0 with them; return the updates."""
-        solves, updates, began = isinstance(objective, Likelihood), 0, time.process_time()
-        optimizer = torch.optim.Adam(flow.train().parameters(), rate)
-        for block in flow.blocks:
-            block.solver = Solver(RK4(), FixedStep(1 / TRAINED_BY))
-        for u in self.batches(16 if solves else 32):
-            gone = (time.process_time() - began) / seconds
-            if gone >= 1:
-                return updates
-            optimizer.param_groups[0]["lr"] = rate * (1 - gone)
-            optimizer.zero_grad()
-            objective.loss(flow, u, self.splits.event).value.backward()
-            torch.nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
-            optimizer.step()
-            updates += 1
-        return updates
-
-    @torch.no_grad()
-    def measure(self, flow: MultiscaleFlow, judge: Judge) -> dict[str, float]:
-        """Bits/dim by 1e-5, what that took, and how far fixed steps are from it."""
-        flow.eval()
-        exact = self.bits(flow, Solver(Dopri5(), AdaptiveStep(1e-5, 1e-5)))
-        found = {"bits": exact, "evaluations": float(sum(b.stats.nfe for b in flow.blocks))}
-        for count in STEPS:
-            fixed = self.bits(flow, Solver(RK4(), FixedStep(1 / count)))
-            found[f"error_{count}"] = abs(fixed - exact)
-        for block in flow.blocks:
-            block.eval_solver = Solver(RK4(), FixedStep(1 / DRAWN_BY))
-        torch.manual_seed(self.seed)
-        drawn = FlowDistribution(flow, flow.event_shape).sample((self.samples,))
-        return {**found, "frechet": judge.distance(drawn)}
-
-    def bits(self, flow: MultiscaleFlow, solver: Solver) -> float:
-        """Bits/dim of the test digits, with the same noise for every solver."""
-        for block in flow.blocks:
-            block.eval_solver = solver
-        torch.manual_seed(1000 + self.seed)
-        u = self.dequantize(self.splits.test.head(len(self.splits.test)))
-        return float(bits_of(flow(u), self.splits.event).mean())
+@torch.no_grad()
+def measure(task: Digits, flow: MultiscaleFlow, judge: Judge, samples: int) -> dict[str, float]:
+    """Bits/dim by 1e-5, what that took, how far fixed steps are from it, and the samples."""
+    exact = task.bits(flow, Solver(Dopri5(), AdaptiveStep(1e-5, 1e-5)))
+    found = {"bits": exact, "evaluations": float(sum(b.stats.nfe for b in flow.blocks))}
+    for count in STEPS:
+        found[f"error_{count}"] = abs(task.bits(flow, Solver(RK4(), FixedStep(1 / count))) - exact)
+    for block in flow.blocks:
+        block.eval_solver = Solver(RK4(), FixedStep(1 / DRAWN_BY))
+    torch.manual_seed(task.seed)
+    drawn = FlowDistribution(flow, flow.event_shape).sample((samples,))
+    return {**found, "frechet": judge.distance(drawn)}
 
 
-def ablate(task: Task, judge: Judge, matching: float, after: float) -> dict[str, dict[str, float]]:
-    """Return the figures of every way."""
+def ablate(given: argparse.Namespace, judge: Judge, seed: int) -> dict[str, dict[str, float]]:
+    """Return the figures of every way, of one seed."""
+    torch.set_num_threads(1)
+    task = Digits(given.root, seed, given.points)
+    found = {}
+
+    def tell(name: str, flow: MultiscaleFlow, updates: int) -> None:
+        figures = measure(task, flow, judge, given.samples)
+        found[name] = {**figures, "updates": float(updates)}
+        print(seed, name, found[name], flush=True)
+
     start = task.flow()
-    task.train(start, FlowMatching(), 2e-3, matching)
-    found = {"matched": {**task.measure(deepcopy(start), judge), "updates": 0.0}}
-    for name, objective in WAYS.items():
-        flow, rate = deepcopy(start), 2e-3 if name == "matching" else 5e-4
-        updates = task.train(flow, objective(start), rate, after)
-        found[name] = {**task.measure(flow, judge), "updates": float(updates)}
-        print(task.seed, name, found[name], flush=True)
-    flow = task.flow()
-    updates = task.train(flow, FlowMatching("minibatch-ot"), 2e-3, matching + after)
-    found["minibatch OT"] = {**task.measure(flow, judge), "updates": float(updates)}
+    tell("matched", start, train(task, start, RECIPES, given.matching))
+    for name, objective in AFTER_MATCHING.items():
+        flow = deepcopy(start)
+        tell(name, flow, train(task, flow, objective(start), given.after))
+    for name, matching in FROM_THE_START.items():
+        flow = task.flow()
+        tell(name, flow, train(task, flow, matching, given.matching + given.after))
     return found
 
 
@@ -158,13 +190,15 @@ def row(name: str, figures: list[dict[str, float]]) -> str:
 
 
 def draw(found: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """Bits/dim against evaluations, and against the error of 4 steps."""
+    """Bits/dim against evaluations, and against the error of 4 steps; each seed a dot."""
     matplotlib.use("Agg")
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True)
     for axis, key in zip(axes, ("evaluations", "error_4"), strict=True):
-        for name, figures in found.items():
-            x, y = (mean(each[k] for each in figures) for k in (key, "bits"))
-            axis.plot(x, y, "o", label=name)
+        for number, (name, figures) in enumerate(found.items()):
+            x, y = ([each[k] for each in figures] for k in (key, "bits"))
+            colour = plt.get_cmap("tab20")(number)
+            axis.plot(x, y, ".", color=colour, alpha=0.5)
+            axis.plot(mean(x), mean(y), "o", color=colour, label=name)
         axis.set_xlabel("evaluations at 1e-5" if key == "evaluations" else "error of 4 steps")
     axes[0].set_ylabel("bits/dim")
     axes[1].set_xscale("log")
@@ -178,6 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", default="data")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=1, help="seeds at a time")
     parser.add_argument("--matching", type=float, default=100.0, help="CPU seconds")
     parser.add_argument("--after", type=float, default=100.0, help="CPU seconds")
     parser.add_argument("--points", type=int, default=200, help="test digits")
@@ -187,12 +222,8 @@ def main() -> None:
     torch.set_num_threads(1)
     judge = Judge(given.root, 14)
     print(f"classifier: {judge.accuracy:.2%}; real digits: {judge.floor(given.samples):.3f}")
-    runs = [
-        ablate(
-            Task(given.root, seed, given.points, given.samples), judge, given.matching, given.after
-        )
-        for seed in range(given.seeds)
-    ]
+    with get_context("spawn").Pool(given.processes) as pool:
+        runs = pool.map(partial(ablate, given, judge), range(given.seeds), chunksize=1)
     found = {name: [each[name] for each in runs] for name in runs[0]}
     print("| way |", " | ".join(FIGURES), "|")
     print("|---" + "|---:" * len(FIGURES) + "|")

@@ -16,7 +16,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-from matched_ablation import Task
+from digits import Digits
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -28,8 +28,6 @@ from rnode_dyn import (
     MultiscaleFlow,
     Muon,
     Solver,
-    build_model,
-    load_recipe,
 )
 
 WARM_UP = 100
@@ -65,11 +63,9 @@ WAYS = {
 }
 
 
-def train(task: Task, way: Way, steps: int, rate: float) -> tuple[MultiscaleFlow, float]:
+def train(task: Digits, way: Way, steps: int, rate: float) -> tuple[MultiscaleFlow, float]:
     """Return the flow of averaged weights, and the CPU seconds that it took."""
-    torch.manual_seed(task.seed)
-    wanted = ["model.bells=[1,4]", f"model.field.skip={str(way.skip).lower()}"]
-    flow = build_model(load_recipe("mnist14-unet", wanted), task.splits.event).train()
+    flow = task.flow().train()
     optimizer = way.optimizer(flow.parameters(), lr=rate)
     averaged = AveragedModel(flow, multi_avg_fn=get_ema_multi_avg_fn(0.995))
     began = time.process_time()
@@ -87,12 +83,6 @@ def factor(step: int, steps: int) -> float:
     """A warm-up, and then a cosine down to 0."""
     left = max(0.0, (step - WARM_UP) / max(1, steps - WARM_UP))
     return min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * left))
-
-
-@torch.no_grad()
-def measure(task: Task, flow: MultiscaleFlow) -> float:
-    """Bits/dim by eight steps of RK4."""
-    return task.bits(flow.eval(), Solver(RK4(), FixedStep(1 / 8)))
 
 
 def spread(values: Iterable[float]) -> str:
@@ -116,9 +106,10 @@ def main() -> None:
     for name, way in WAYS.items():
         bits, seconds = [], []
         for seed in range(given.seeds):
-            task = Task(given.root, seed, given.points, 0)
+            skip = f"model.field.skip={str(way.skip).lower()}"
+            task = Digits(given.root, seed, given.points, (skip,))
             flow, took = train(task, way, given.steps, given.rate)
-            bits.append(measure(task, flow))
+            bits.append(task.bits(flow, Solver(RK4(), FixedStep(1 / 8))))
             seconds.append(took)
         print(f"| {name} | {spread(bits)} | {mean(seconds):.0f} |", flush=True)
 

@@ -10,6 +10,7 @@ from rnode_dyn.costs.pieces import choose_pieces, differentiate_by
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.layout import lay_out
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.weights import first_weight
 from rnode_dyn.numerics.seeding import random_state_kept
 from rnode_dyn.numerics.threads import torch_threads
 from rnode_dyn.recipe.build import build_model, governed_blocks
@@ -58,7 +59,7 @@ def piece_size(recipe: Recipe, model: MultiscaleFlow, batch_size: int) -> int:
     given = recipe.train.micro_batch
     if given != "auto":
         return batch_size if given is None else min(given, batch_size)
-    device = next(model.parameters(), torch.empty(0)).device
+    device = first_weight(model).device
     pieces = choose_pieces(model, batch_size, device, governed_blocks(recipe, model))
     differentiate_by(model, pieces.way)
     return pieces.size

@@ -15,6 +15,7 @@ from rnode_dyn.costs.cost import matching_flops
 from rnode_dyn.costs.evaluations import node_costs, stage_cost
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.weights import first_weight
 from rnode_dyn.numerics.seeding import random_state_kept
 from rnode_dyn.training.objectives.base import Objective
 from rnode_dyn.training.objectives.flow_matching import FlowMatching
@@ -76,7 +77,7 @@ class Step:
     @property
     def device(self) -> torch.device:
         """Where it is computed."""
-        return next(self.model.parameters(), torch.empty(0)).device
+        return first_weight(self.model).device
 
     def on(self, size: int) -> Callable[[], None]:
         """Return what takes a step on so many samples of noise."""

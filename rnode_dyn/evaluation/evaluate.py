@@ -19,6 +19,7 @@ from rnode_dyn.flows.divergence import Divergence, ExactDivergence
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.standardize import log_scale
 from rnode_dyn.flows.variational import dequantization_of
+from rnode_dyn.flows.weights import first_weight
 from rnode_dyn.numerics.checks import deferred_checks
 from rnode_dyn.numerics.seeding import seeded
 
@@ -110,7 +111,7 @@ def evaluate(
         batches = batches_for_exact(model, batches)
     model.eval()
     tally = _Tally(log_scale(model))
-    device = _like(model).device
+    device = first_weight(model).device
     with scored_by(model, divergence), seeded(device, seed):
         for batch in batches:
             with deferred_checks():
@@ -141,7 +142,7 @@ def first_of(batches: Iterable[AnyBatch], count: int) -> Iterator[AnyBatch]:
 def _score(
     model: MultiscaleFlow, batch: AnyBatch, event: Event, tally: "_Tally", bin_centre: bool
 ) -> None:
-    dtype = _like(model).dtype
+    dtype = first_weight(model).dtype
     samples, conditions = taken_apart(batch)
     given = {name: as_precise(model, condition) for name, condition in conditions.items()}
     u = samples if event.levels is None else UniformDequantization(event.levels)(samples).to(dtype)
@@ -154,11 +155,6 @@ def _score(
         tally.bin_centre.append(bits_of(model(centre, **given), event))
     if tally.reconstruction_error is None:
         tally.reconstruction_error = float((model.generate(result.z, **given) - u).abs().max())
-
-
-def _like(model: MultiscaleFlow) -> Tensor:
-    """Return a tensor of the model's device and precision."""
-    return next(model.parameters(), torch.empty(0))
 
 
 def _protocol(

@@ -16,6 +16,7 @@ from rnode_dyn.flows.divergence import (
     Linearization,
 )
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.weights import first_weight
 
 Arguments = dict[str, Tensor]
 
@@ -75,7 +76,7 @@ class Samples(nn.Module):
 
     def arguments(self, batch: int, condition: Tensor | None) -> Arguments:
         """Return arguments for so many samples, by name."""
-        like = next(self.flow.parameters(), torch.empty(()))
+        like = first_weight(self.flow)
         z = torch.randn(batch, math.prod(self.flow.event_shape), dtype=like.dtype)
         return {"z": z, **_repeated(condition, batch)}
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from rnode_dyn.flows.weights import first_weight
 
 
 def takes_condition(step: nn.Module) -> bool:
@@ -42,7 +43,7 @@ def as_precise(model: nn.Module, condition: Tensor) -> Tensor:
     standardised = getattr(model, "preprocess_condition", None) is not None
     if standardised or not condition.is_floating_point():
         return condition
-    return condition.to(next(model.parameters(), torch.empty(0)).dtype)
+    return condition.to(first_weight(model).dtype)
 
 
 def refuse_extra(steps: Iterable[nn.Module], condition: Tensor | None) -> None:

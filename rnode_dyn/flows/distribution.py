@@ -11,6 +11,7 @@ from torch.distributions import Distribution, Normal
 
 from rnode_dyn.flows.conditions import refuse_extra
 from rnode_dyn.flows.given import check_kind
+from rnode_dyn.flows.weights import first_weight
 from rnode_dyn.numerics.numbers import positive
 
 
@@ -203,7 +204,7 @@ class FlowDistribution(Distribution):
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:  # type: ignore[override]
         """Draw samples (*sample_shape, *batch, *event_shape) that gradients pass through."""
         batch = torch.Size((*sample_shape, *self.batch_shape))
-        like = next(self.model.parameters(), torch.empty(()))
+        like = first_weight(self.model)
         z = torch.randn(batch.numel(), *self.latent_shape, dtype=like.dtype, device=like.device)
         given = self._condition_for(batch)
         samples = self.model.generate(self.temperature * z, **given)  # type: ignore[operator]

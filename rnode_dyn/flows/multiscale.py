@@ -14,6 +14,7 @@ from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult, unchanged
 from rnode_dyn.flows.standardize import standardizing
 from rnode_dyn.flows.transforms import Compose, Squeeze, Transform
+from rnode_dyn.flows.weights import first_weight
 from rnode_dyn.numerics.checks import deferred_checks
 from rnode_dyn.numerics.numbers import truth
 
@@ -214,7 +215,7 @@ class MultiscaleFlow(Transform):
         precision, but data near the ends of the logit must not be rounded before it.
         """
         x = self._widened(x)
-        weights = next(self.parameters(), torch.empty(())).dtype
+        weights = first_weight(self).dtype
         half = weights in (torch.float16, torch.bfloat16)
         # What is standardised may need 64 bits until it is.
         any_precision = half or bool(standardizing(self.preprocess))
@@ -224,7 +225,7 @@ class MultiscaleFlow(Transform):
 
     def _widened(self, x: Tensor) -> Tensor:
         """Give weights of 64 bits numbers of 64 bits, which takes nothing from them."""
-        double = next(self.parameters(), torch.empty(())).dtype == torch.float64
+        double = first_weight(self).dtype == torch.float64
         return x.double() if double and isinstance(x, Tensor) and x.is_floating_point() else x
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> FlowResult:

@@ -7,6 +7,8 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
+from rnode_dyn.flows.weights import first_weight
+
 
 class Call:
     """What one call of a layer left for the loss.
@@ -118,7 +120,7 @@ def penalty(network: nn.Module) -> Tensor:
     total = added(list(_totals(network)))
     if total is not None:
         return total
-    like = next(network.parameters(), torch.zeros(()))
+    like = first_weight(network)
     return torch.zeros((), dtype=like.dtype, device=like.device)
 
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.conditions import as_precise
+from rnode_dyn.flows.weights import first_weight
 
 
 def row_length(event: Event, count: int) -> int:
@@ -75,4 +76,4 @@ def one_each(
 
 def entered(model: nn.Module, condition: Tensor) -> Tensor:
     """Return conditions on the device of a flow's weights, and in their precision."""
-    return as_precise(model, condition.to(next(model.parameters(), torch.empty(0)).device))
+    return as_precise(model, condition.to(first_weight(model).device))

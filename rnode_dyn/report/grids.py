@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.distribution import FlowDistribution
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.weights import first_weight
 from rnode_dyn.numerics.checks import deferred_checks
 from rnode_dyn.numerics.seeding import seeded
 from rnode_dyn.report.canvas import grid, in_rows, titled
@@ -41,7 +41,7 @@ def draw_samples(
     Returns:
         Pixels between 0 and 1, or continuous samples, ``(count, *event.shape)``.
     """
-    device = next(model.parameters(), torch.empty(0)).device
+    device = first_weight(model).device
     distribution = FlowDistribution(model, event.shape, temperature)
     given = conditions_at(model, event, count, condition)
     with seeded(device, seed), deferred_checks() as checks:

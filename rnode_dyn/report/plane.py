@@ -10,6 +10,7 @@ from torch import Tensor
 from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.distribution import FlowDistribution
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.weights import first_weight
 
 _GRID = 200
 _PATHS = 60
@@ -71,7 +72,7 @@ def limit_of(model: MultiscaleFlow, points: Tensor, condition: Tensor | None = N
     Of a flow that standardises its data first, it is in standardised units.
     """
     paths = _states(model, points[:_PATHS], _first(condition))
-    there = model.enter(points.to(_device_of(model))).z.abs().max()
+    there = model.enter(points.to(first_weight(model).device)).z.abs().max()
     return _MARGIN * float(torch.maximum(there, paths.abs().max()))
 
 
@@ -112,7 +113,7 @@ def density_on_grid(
 
 def in_own_units(model: MultiscaleFlow, places: Tensor) -> Tensor:
     """Bring places ``(n, 2)`` as the blocks see them back to the data's units."""
-    return model.preprocess.generate(places.to(_device_of(model)))
+    return model.preprocess.generate(places.to(first_weight(model).device))
 
 
 def add_density(
@@ -161,7 +162,7 @@ def add_field(
     condition: Tensor | None = None,
 ) -> None:
     """Draw the arrows of a block's field at a time, under one condition, over that square."""
-    places = _centres(limit, _ARROWS).to(next(model.parameters(), torch.empty(0)))
+    places = _centres(limit, _ARROWS).to(first_weight(model))
     rows = None if condition is None else condition.expand(len(places), *condition.shape)
     given = model.enter_condition(None if rows is None else rows.to(places.device))
     flow = model.blocks[block]
@@ -185,7 +186,7 @@ def trajectories(model: MultiscaleFlow, points: Tensor, condition: Tensor | None
 
 def _states(model: MultiscaleFlow, points: Tensor, condition: Tensor | None) -> Tensor:
     """The same as the blocks see them, on the model's device."""
-    device = _device_of(model)
+    device = first_weight(model).device
     paths, x = [], model.enter(points.to(device)).z
     given = model.enter_condition(None if condition is None else condition.to(device))
     for block in model.blocks:
@@ -211,7 +212,3 @@ def _extent(model: MultiscaleFlow, limit: float) -> tuple[float, float, float, f
     """The square of that limit in the data's own units: from x to x, from y to y."""
     low, high = in_own_units(model, torch.tensor([[-limit, -limit], [limit, limit]])).tolist()
     return low[0], high[0], low[1], high[1]
-
-
-def _device_of(model: MultiscaleFlow) -> torch.device:
-    return next(model.parameters(), torch.empty(0)).device

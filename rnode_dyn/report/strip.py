@@ -10,6 +10,7 @@ from rnode_dyn.data.splits import Event
 from rnode_dyn.flows.conditions import handed
 from rnode_dyn.flows.multiscale import MultiscaleFlow, Station
 from rnode_dyn.flows.regularized import RegularizedFlow
+from rnode_dyn.flows.weights import first_weight
 from rnode_dyn.report.canvas import grid, in_rows, titled
 from rnode_dyn.report.given import one_each
 from rnode_dyn.report.grids import on_levels
@@ -52,7 +53,7 @@ def draw_strip(
         path: The picture's file.
         condition: Of a conditional flow, that of all samples; left out, its classes in turn.
     """
-    like = next(model.parameters(), torch.empty(0))  # its device and precision
+    like = first_weight(model)  # its device and precision
     z = temperature * torch.randn(
         count, event.dims, generator=torch.Generator().manual_seed(seed)
     ).to(like)

@@ -12,6 +12,7 @@ from rnode_dyn.data.splits import Event, Splits
 from rnode_dyn.flows.inpainting import inpaint
 from rnode_dyn.flows.interpolation import between_latents
 from rnode_dyn.flows.multiscale import MultiscaleFlow
+from rnode_dyn.flows.weights import first_weight
 from rnode_dyn.numerics.seeding import seeded
 from rnode_dyn.recipe.build import load_splits
 from rnode_dyn.recipe.schema import Recipe
@@ -36,7 +37,7 @@ class Ways(Drawing):
         self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
     ) -> list[str]:
         """Draw a row for each pair of samples."""
-        like = next(model.parameters(), torch.empty(0))
+        like = first_weight(model)
         noise = torch.randn(
             2, self.count, event.dims, generator=torch.Generator().manual_seed(seed)
         )
@@ -70,7 +71,7 @@ class Halves(Drawing):
         """Draw a row for each of the first test images."""
         splits = load_splits(recipe)
         pixels = splits.test.head(self.count)
-        like = next(model.parameters(), torch.empty(0))
+        like = first_weight(model)
         known = ~in_half(event.shape, self.half)
         with seeded(like.device, seed):
             u = UniformDequantization(event.levels or 256)(pixels).to(like)

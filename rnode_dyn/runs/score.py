@@ -18,6 +18,7 @@ from rnode_dyn.flows.conditions import as_precise, handed, refuse_extra
 from rnode_dyn.flows.distribution import standard_normal_log_prob
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.standardize import standardizing
+from rnode_dyn.flows.weights import first_weight
 from rnode_dyn.numerics.numbers import whole
 from rnode_dyn.numerics.seeding import seeded
 
@@ -73,7 +74,7 @@ def score_samples(
     refuse_extra([model], condition)
     condition = None if condition is None else _conditions(model, condition, samples)
     count = count if _draws(model, event) else 1
-    device = next(model.parameters(), torch.empty(0)).device
+    device = first_weight(model).device
     found: list[Tensor] = []
     with seeded(device, seed):
         for rows in _shown(range(0, len(samples), batch_size), progress):
@@ -96,7 +97,7 @@ def _score(log_probs: Tensor, event: Event, exact: bool) -> Score:
 
 
 def _log_prob(model: MultiscaleFlow, event: Event, x: Tensor, condition: Tensor | None) -> Tensor:
-    weights = next(model.parameters(), torch.empty(0))
+    weights = first_weight(model)
     x = x.to(weights.device)
     if event.levels is not None:
         x = UniformDequantization(event.levels)(x).to(weights.dtype)
@@ -170,7 +171,7 @@ def _continuous(model: MultiscaleFlow, samples: Tensor) -> Tensor:
             f"{int(bad.sum())} samples have numbers that are not finite, the first is sample "
             f"{int(bad.nonzero()[0])} (counted from 0)."
         )
-    weights = next(model.parameters(), torch.empty(0))
+    weights = first_weight(model)
     return samples.double() if standardizing(model) else samples.to(weights.dtype)
 
 

@@ -105,8 +105,10 @@ def processes_of(train: TrainRecipe) -> int:
         >>> processes_of(TrainRecipe(devices=2, nodes=3))
         6
     """
-    devices = max(1, torch.cuda.device_count()) if train.devices == "auto" else train.devices
-    return train.nodes * devices
+    if train.devices != "auto":
+        return train.nodes * train.devices
+    on_cpu = train.accelerator == "cpu"  # of which Lightning takes one
+    return train.nodes * (1 if on_cpu else max(1, torch.cuda.device_count()))
 
 
 def _strategy(train: TrainRecipe) -> str:

@@ -18,6 +18,7 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.flows.regularized import RegularizedFlow
 from rnode_dyn.flows.result import FlowResult
 from rnode_dyn.flows.share import drawn
+from rnode_dyn.flows.weights import first_weight
 from rnode_dyn.numerics.numbers import positive, whole
 from rnode_dyn.training.objectives.base import Loss
 
@@ -61,7 +62,7 @@ def sample_with_log_prob(
     """
     _check_flow(flow)
     refuse_extra([flow], condition)
-    like = next(flow.parameters(), torch.empty(()))
+    like = first_weight(flow)
     shape = tuple(flow.forward_shape(_event_of(flow) if event_shape is None else event_shape))
     empty = like.new_empty(whole("sample_with_log_prob", "count", count), *shape)
     z = drawn(torch.randn_like, empty.detach())
