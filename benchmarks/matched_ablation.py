@@ -58,7 +58,7 @@ TRAINED_BY = 8
 DRAWN_BY = 8
 """Steps of RK4 of the samples."""
 FIGURES = ("bits", "evaluations", *(f"error_{n}" for n in STEPS), "frechet", "updates")
-RATES = {True: 5e-4, False: 4e-3}
+RATES = {True: 2e-3, False: 4e-3}
 """Muon's rate where the objective solves, and where it does not."""
 
 RECIPES = FlowMatching(times="near-data", weighting="likelihood", targets="expected")
