@@ -103,8 +103,7 @@ def penalised(kinetic: float, jacobian: float) -> Likelihood:
 
 AFTER_MATCHING: dict[str, Callable[[MultiscaleFlow], Objective]] = {
     "matching goes on": lambda flow: RECIPES,
-    "with the Jacobian, 0.01": lambda flow: MatchingWithJacobian(0.01),
-    "with the Jacobian, 0.1": lambda flow: MatchingWithJacobian(0.1),
+    "with the Jacobian": lambda flow: MatchingWithJacobian(0.01),
     "likelihood": lambda flow: penalised(0.0, 0.0),
     "kinetic energy, 0.01": lambda flow: penalised(0.01, 0.0),
     "Jacobian, 0.01": lambda flow: penalised(0.0, 0.01),
