@@ -7,6 +7,7 @@ from torch import Tensor
 from rnode_dyn.data.splits import Event, Splits
 from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.report.beside import real_beside
 from rnode_dyn.report.given import entered, row_length
 from rnode_dyn.report.grids import draw_panels, save_panels
 from rnode_dyn.report.plane import draw_plane
@@ -20,7 +21,7 @@ def draw_pictures(
 ) -> list[Path]:
     """Draw what can be drawn of a trained model into ``folder``; return the files."""
     if shows_as_image(splits.event):
-        data, strip = splits.test.head(recipe.samples.count), folder / "strip.png"
+        data, strip = real_beside(splits, recipe.samples.count), folder / "strip.png"
         draw_strip(model, splits.event, _STRIP_ROWS, 1.0, recipe.seed, strip)
         return [draw_grid(recipe, model, splits.event, folder / "samples.png", data), strip]
     if splits.event.shape == (2,):

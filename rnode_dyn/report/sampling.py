@@ -15,6 +15,7 @@ from rnode_dyn.flows.multiscale import MultiscaleFlow
 from rnode_dyn.recipe.build import load_splits
 from rnode_dyn.recipe.errors import RecipeError
 from rnode_dyn.recipe.schema import Recipe
+from rnode_dyn.report.beside import real_beside
 from rnode_dyn.report.given import row_length
 from rnode_dyn.report.grids import draw_panels, draw_samples, save_panels
 from rnode_dyn.report.plane import draw_points
@@ -81,8 +82,8 @@ class Panels(Drawing):
         self, recipe: Recipe, model: MultiscaleFlow, event: Event, seed: int, path: Path
     ) -> list[str]:
         """Draw all panels from the same noise."""
-        data, notes = real_samples(recipe, self.count, "images")
         given = self._as_tensor
+        data, notes = real_samples(recipe, self.count, "images", given)
         panels = draw_panels(model, event, self.count, self.temperatures, seed, data, given)
         if self.guidance is not None:
             says = f"guidance {self.guidance:g}"
@@ -120,7 +121,7 @@ class Vectors(Drawing):
         picture = self.picture_beside(path, event)
         if picture is None:
             return []
-        data, notes = real_samples(recipe, self.count, "points")
+        data, notes = real_samples(recipe, self.count, "points", given)
         draw_points(data, samples, picture)
         return notes
 
@@ -129,10 +130,12 @@ class Vectors(Drawing):
         return path.with_suffix(".png") if event.shape == (2,) else None
 
 
-def real_samples(recipe: Recipe, count: int, kind: str) -> tuple[Tensor | None, list[str]]:
+def real_samples(
+    recipe: Recipe, count: int, kind: str, given: Tensor | None
+) -> tuple[Tensor | None, list[str]]:
     """Return test samples to show beside what is drawn; where there are no files, why not."""
     try:
-        return load_splits(recipe).test.head(count), []
+        return real_beside(load_splits(recipe), count, given), []
     except RecipeError as error:
         if not isinstance(error.__cause__, MissingDataError):
             raise
