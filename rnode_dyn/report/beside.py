@@ -17,7 +17,9 @@ def real_beside(splits: Splits, count: int, given: Tensor | None = None) -> Tens
 
     Returns:
         The first test samples of each label, in the order in which the labels are drawn. Where
-        there are no labels, or too few samples of one, simply the first ``count`` of all.
+        there are too few of one, images are made up to the number by black ones, which keeps rows
+        together, and vectors are fewer. Without labels, or with none of those that are drawn, the
+        first ``count`` of all.
 
     Example:
         >>> from rnode_dyn import load_data
@@ -30,10 +32,17 @@ def real_beside(splits: Splits, count: int, given: Tensor | None = None) -> Tens
     if labels is None or drawn is None:
         return splits.test.head(count)
     wanted, counts = drawn.unique(return_counts=True)
-    rows = [
-        (labels == label).nonzero().flatten()[:number]
+    found = [
+        splits.test[(labels == label).nonzero().flatten()[:number]]
         for label, number in zip(wanted, counts, strict=True)
     ]
-    if any(len(of_label) < number for of_label, number in zip(rows, counts, strict=True)):
+    if not any(map(len, found)):
         return splits.test.head(count)
-    return splits.test[torch.cat(rows)]
+    if len(splits.event_shape) == 3:
+        found = [_filled_up(some, number) for some, number in zip(found, counts, strict=True)]
+    return torch.cat(found)
+
+
+def _filled_up(images: Tensor, count: Tensor) -> Tensor:
+    """Return so many images, the last of them black where there are fewer."""
+    return torch.cat([images, images.new_zeros(int(count) - len(images), *images.shape[1:])])

@@ -34,10 +34,28 @@ def test_none_is_shown_twice(labelled: Splits) -> None:
     assert len(real_beside(labelled, 60).unique(dim=0)) == 60
 
 
-@pytest.mark.parametrize(("count", "given"), [(4, -1), (400, 3)])
-def test_where_a_label_has_too_few_they_are_the_first(labelled: Splits, count, given) -> None:
-    shown = real_beside(labelled, count, torch.tensor(given))
-    assert torch.equal(shown, labelled.test.head(count))
+def test_where_images_of_a_label_are_too_few_rows_stay_together(labelled: Splits) -> None:
+    labels = labelled.conditions_of(labelled.test)
+    assert labels is not None
+    fewest = int(labels.bincount().min())
+    row = fewest + 2
+    rows = real_beside(labelled, 10 * row).unflatten(0, (10, row))
+    for label, images in enumerate(rows):
+        there = (images > 0).flatten(1).any(1)
+        number = min(row, int((labels == label).sum()))
+        assert there.tolist() == [True] * number + [False] * (row - number)
+        assert labels_of(labelled, images[there]).unique().tolist() == [label]
+
+
+def test_points_of_a_label_are_as_many_as_there_are() -> None:
+    splits = load_data("moons", condition="label")
+    labels = splits.conditions_of(splits.test)
+    assert labels is not None
+    assert len(real_beside(splits, len(labels), torch.tensor(1))) == int((labels == 1).sum())
+
+
+def test_of_no_label_they_are_the_first(labelled: Splits) -> None:
+    assert torch.equal(real_beside(labelled, 4, torch.tensor(-1)), labelled.test.head(4))
 
 
 def test_without_labels_they_are_the_first() -> None:
