@@ -3,7 +3,7 @@
     python benchmarks/matched_ablation.py --root data --seeds 1 --matching 25 --after 25
 
 The U-Net of `mnist14-unet` is matched for a while as the recipe has it, and each way goes on from
-there for as long: matching goes on, alone or with the Jacobian's norm at the same points, or the
+there for as long: matching goes on, alone or with the Jacobian's norm along such paths, or the
 likelihood with one penalty or both, or matching on the flow's own pairs. Minibatch optimal
 transport goes with even weights alone, and is matched so for both whiles from the start, beside the
 same without it. Times are CPU seconds of one thread. Of each: bits/dim and evaluations by dopri5 at
@@ -39,6 +39,7 @@ from rnode_dyn import (
     FixedStep,
     FlowDistribution,
     FlowMatching,
+    HutchinsonDivergence,
     JacobianFrobenius,
     KineticEnergy,
     Likelihood,
@@ -47,9 +48,11 @@ from rnode_dyn import (
     Objective,
     Reflow,
     Solver,
+    load_recipe,
 )
-from rnode_dyn.fields.at_times import at_times
+from rnode_dyn.fields.at_times import taking_times
 from rnode_dyn.flows.straight_paths import legs
+from rnode_dyn.training.loop.stages import build_objective
 from rnode_dyn.training.objectives.base import Loss
 
 STEPS = (4, 8, 16)
@@ -58,24 +61,26 @@ TRAINED_BY = 8
 DRAWN_BY = 8
 """Steps of RK4 of the samples."""
 FIGURES = ("bits", "evaluations", *(f"error_{n}" for n in STEPS), "frechet", "updates")
-RATES = {True: 2e-3, False: 4e-3}
-"""Muon's rate where the objective solves, and where it does not."""
+SOLVING_RATE = 2e-3
+"""Muon's, in the likelihood's training."""
+MATCHING_RATE = 4e-3
 
-RECIPES = FlowMatching(times="near-data", weighting="likelihood", targets="expected")
+RECIPES = build_objective(load_recipe("mnist14-unet").train.stages[0])
+"""Flow matching as the recipe has it."""
 
 
 @dataclass(frozen=True)
 class MatchingWithJacobian(Objective):
-    """The recipe's matching, and ‖∂f/∂x‖_F² at points of the same paths, uniform in time.
+    """The recipe's matching, and ‖∂f/∂x‖_F² at points of straight paths, uniform in time.
 
-    Without solving: points of the straight paths are where the flow's own trajectories go through.
+    Without solving: such points are distributed as those of the flow's own trajectories.
 
     Args:
-        weight: λ, as `JacobianFrobenius` has it.
-        points: On how many samples of the batch; each costs three times what matching does.
+        penalty: What is added to matching, with its weight.
+        points: At how many points a step; each costs three times what matching a sample does.
     """
 
-    weight: float
+    penalty: JacobianFrobenius
     points: int = 8
 
     def loss(
@@ -89,11 +94,11 @@ class MatchingWithJacobian(Objective):
         matched = RECIPES.loss(model, u, event, condition)
         (leg,) = legs(model)
         data = model.enter(u[: self.points]).z.flatten(1)
-        x, _ = leg.at(data, torch.randn_like(data), t := torch.rand(len(data)))
-        value = at_times(leg.flow.field, t, x.requires_grad_())
-        probe = torch.randn_like(x)
-        (product,) = torch.autograd.grad(value, x, probe, create_graph=True)
-        return Loss(matched.value + self.weight * product.square().mean(), matched.figures)
+        noise, t = torch.randn_like(data), torch.rand(len(data))
+        x, _ = leg.at(data, noise, t)
+        at = HutchinsonDivergence().linearize(taking_times(leg.flow.field), t, x, None)
+        bends = self.penalty.integrand(at).mean()
+        return Loss(matched.value + self.penalty.weight * bends, matched.figures)
 
 
 def penalised(kinetic: float, jacobian: float) -> Likelihood:
@@ -103,7 +108,7 @@ def penalised(kinetic: float, jacobian: float) -> Likelihood:
 
 AFTER_MATCHING: dict[str, Callable[[MultiscaleFlow], Objective]] = {
     "matching goes on": lambda flow: RECIPES,
-    "with the Jacobian": lambda flow: MatchingWithJacobian(0.01),
+    "with the Jacobian": lambda flow: MatchingWithJacobian(JacobianFrobenius(0.01)),
     "likelihood": lambda flow: penalised(0.0, 0.0),
     "kinetic energy, 0.01": lambda flow: penalised(0.01, 0.0),
     "Jacobian, 0.01": lambda flow: penalised(0.0, 0.01),
@@ -126,7 +131,7 @@ def train(
     """Train for CPU seconds, the rate falling to 0 with them; return the updates."""
     solves, updates, began = isinstance(objective, Likelihood), 0, time.process_time()
     if optimizer is None:
-        optimizer = Muon(flow.parameters(), RATES[solves])
+        optimizer = Muon(flow.parameters(), SOLVING_RATE if solves else MATCHING_RATE)
     schedule = LambdaLR(optimizer, lambda _: 1 - (time.process_time() - began) / seconds)
     for block in flow.train().blocks:
         block.solver = Solver(RK4(), FixedStep(1 / TRAINED_BY))
